@@ -3,6 +3,7 @@ package param
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/gomlx/gomlx/core/graph"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
@@ -133,3 +134,6 @@ type Layer struct {
 // Linear builds y = x Wᵀ for a layer: x [..., fan-in] -> [..., fan-out], the layer's bias not included. A model takes
 // its linear layers as such a function, so that adapters can supply theirs. It panics like all graph building.
 type Linear func(x *graph.Node, layer Layer) *graph.Node
+
+// Path returns the store path of a checkpoint's tensor: "a.b.weight" is "/a/b/weight".
+func Path(name string) string { return "/" + strings.ReplaceAll(name, ".", "/") }
