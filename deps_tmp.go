@@ -10,7 +10,6 @@ import (
 	_ "github.com/gomlx/gomlx/core/graph"
 	_ "github.com/gomlx/gomlx/ml/model"
 	_ "github.com/gomlx/gomlx/ml/train"
-	_ "github.com/google/renameio/v2"
 	_ "github.com/nikolalohinski/gonja/v2"
 	_ "github.com/parquet-go/parquet-go"
 	_ "github.com/vbauerster/mpb/v8"

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"github.com/polargo/polar/internal/atomicfile"
 )
 
 // Tensor is a named array of DType ("F32", "BF16", "I64", …) in row-major order, little endian.
@@ -56,18 +56,7 @@ func WriteSources(path string, sources []Source, metadata map[string]string) err
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	pending, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() { _ = pending.Cleanup() }()
-	if err := writeAll(pending, header, sources); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := pending.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return atomicfile.Write(path, func(w io.Writer) error { return writeAll(w, header, sources) })
 }
 
 func buildHeader(sources []Source, metadata map[string]string) ([]byte, error) {
