@@ -89,6 +89,13 @@ func (s Spec) Check(dims []int) error {
 	return fmt.Errorf("unknown role %q; known: hidden, pair, embedding, head, vector", s.Role)
 }
 
+// stored is a description with the path it belongs to: the store looks a hyperparameter up in the parent scopes too, so
+// that another variable's description could be found under this one's key.
+type stored struct {
+	Path string `json:"path"`
+	Spec
+}
+
 func key(v *mlmodel.Variable) string { return "/polar_param" + v.Path() }
 
 // Tag stores the description of v in its store. It returns an error when the description does not fit v's shape.
@@ -96,7 +103,7 @@ func Tag(store mlmodel.StoreProvider, v *mlmodel.Variable, spec Spec) error {
 	if err := spec.Check(v.Shape().Dimensions); err != nil {
 		return fmt.Errorf("tag variable %s: %w", v.Path(), err)
 	}
-	text, err := json.Marshal(spec)
+	text, err := json.Marshal(stored{Path: v.Path(), Spec: spec})
 	if err != nil {
 		return fmt.Errorf("tag variable %s: %w", v.Path(), err)
 	}
@@ -114,10 +121,11 @@ func Lookup(store mlmodel.StoreProvider, v *mlmodel.Variable) (spec Spec, found 
 	if !ok {
 		return Spec{}, false, fmt.Errorf("description of variable %s is a %T, want a string", v.Path(), value)
 	}
-	if err := json.Unmarshal([]byte(text), &spec); err != nil {
+	var s stored
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		return Spec{}, false, fmt.Errorf("description of variable %s: %w", v.Path(), err)
 	}
-	return spec, true, nil
+	return s.Spec, s.Path == v.Path(), nil
 }
 
 // Layer is the plain description of one linear layer of a network: y = W x with W fan-out x fan-in.
