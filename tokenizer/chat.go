@@ -1,0 +1,61 @@
+package tokenizer
+
+import "errors"
+
+// Message is one turn of a conversation.
+type Message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// ChatTemplate renders messages as the text a chat model was trained on. Safe for concurrent use.
+type ChatTemplate struct{ src string }
+
+// ParseChatTemplate parses Jinja source. special gives the template's variables such as bos_token and eos_token.
+func ParseChatTemplate(src string, special map[string]string) (*ChatTemplate, error) {
+	return nil, errors.New("chat template: not built yet")
+}
+
+// Source returns the Jinja source.
+func (c *ChatTemplate) Source() string { return c.src }
+
+// Render returns the text of messages; addGenerationPrompt appends what opens the assistant's next turn.
+func (c *ChatTemplate) Render(messages []Message, addGenerationPrompt bool) (string, error) {
+	return "", errors.New("chat template: not built yet")
+}
+
+// TemplateFromFiles returns the template source among a model's files.
+func TemplateFromFiles(files map[string][]byte) (string, error) { return "", nil }
+
+// Special returns the template variables (bos_token, eos_token, ...) that t defines.
+func Special(t Tokenizer) map[string]string { return nil }
+
+// EncodeChat encodes a conversation; completion[i] says that ids[i] belongs to an assistant's answer.
+func EncodeChat(t Tokenizer, c *ChatTemplate, messages []Message) (ids []int, completion []bool, err error) {
+	return nil, nil, errors.New("chat template: not built yet")
+}
+
+// FromFiles returns the tokenizer described by files (file name -> content), named as in FromFolder.
+func FromFiles(files map[string][]byte) (Tokenizer, error) {
+	if c, ok := files[CharFile]; ok {
+		return charFromJSON(c)
+	}
+	return nil, errors.New("not built yet")
+}
+
+// FromGGUF returns the tokenizer in a GGUF file's metadata; get looks up one key.
+func FromGGUF(get func(key string) (value any, ok bool)) (Tokenizer, error) {
+	return nil, errors.New("not built yet")
+}
+
+// Stream decodes ids one at a time and yields text on complete characters only.
+type Stream struct{ t Tokenizer }
+
+// NewStream returns an empty stream.
+func NewStream(t Tokenizer) *Stream { return &Stream{t: t} }
+
+// Push adds an id and returns the text that became certain.
+func (s *Stream) Push(id int) string { return s.t.Decode([]int{id}) }
+
+// Flush returns what is left.
+func (s *Stream) Flush() string { return "" }
