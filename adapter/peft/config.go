@@ -1,0 +1,3 @@
+package peft
+
+type config struct{}

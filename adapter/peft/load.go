@@ -1,0 +1,6 @@
+package peft
+
+import "errors"
+
+// Load reads an adapter folder.
+func Load(dir string) (*Adapter, error) { return nil, errors.New("not yet") }
