@@ -1,0 +1,140 @@
+package run
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"unicode"
+
+	"github.com/goccy/go-yaml"
+	"github.com/polargo/polar/internal/atomicfile"
+)
+
+const (
+	runFile    = "run.json"
+	configFile = "config.yaml"
+	resultFile = "result.json"
+)
+
+// record is run.json: what the run is, for resuming and for people who find the folder later.
+type record struct {
+	Config   Config            `json:"config"`
+	Base     string            `json:"base"` // fingerprint of the base model
+	Data     string            `json:"data"` // fingerprint of the data
+	Identity string            `json:"identity"`
+	Versions map[string]string `json:"versions"`
+}
+
+// identity hashes what decides the path of the weights: not where a run writes, how often it saves, or what it prints.
+func identity(c Config, base, data string) string {
+	c.Out, c.Resume, c.Verify, c.Backend, c.Offline, c.Revision, c.Model, c.Data, c.ValidationData = "", false, 0, "", false, "", "", "", ""
+	c.EvalEvery, c.EvalBatches, c.SaveEvery, c.SampleEvery, c.SamplePrompt, c.SampleTokens, c.Patience = 0, 0, 0, 0, "", 0, 0
+	c.ActivationCheckpointing = false
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // a struct of numbers, strings and bools always marshals
+	}
+	sum := sha256.Sum256([]byte(base + "\n" + data + "\n" + string(text)))
+	return hex.EncodeToString(sum[:])
+}
+
+// writeFolder creates the run folder with its record and its resolved configuration.
+func (r record) writeFolder() error {
+	if err := os.MkdirAll(filepath.Join(r.Config.Out, checkpointsName), 0o755); err != nil {
+		return fmt.Errorf("create run folder: %w", err)
+	}
+	text, err := yaml.Marshal(r.Config.Settings())
+	if err != nil {
+		return err
+	}
+	head := "# resolved configuration of this run; use it again with --config\n"
+	if err := atomicfile.WriteBytes(filepath.Join(r.Config.Out, configFile), append([]byte(head), text...)); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(r.Config.Out, runFile), r) // last: it marks the folder as a run
+}
+
+func writeJSON(path string, value any) error {
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteBytes(path, append(text, '\n'))
+}
+
+// readRecord reads the record of the run in folder.
+func readRecord(folder string) (record, error) {
+	var r record
+	path := filepath.Join(folder, runFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// versions lists Go and the libraries that decide a run's numbers.
+func versions() map[string]string {
+	out := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return out
+	}
+	out["polar"] = info.Main.Version
+	for _, module := range info.Deps {
+		if strings.HasPrefix(module.Path, "github.com/gomlx/") {
+			out[module.Path] = module.Version
+		}
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" || setting.Key == "GOEXPERIMENT" {
+			out[setting.Key] = setting.Value
+		}
+	}
+	return out
+}
+
+// Settings returns the configuration as keys of a configuration file, in the order of the fields.
+func (c Config) Settings() yaml.MapSlice {
+	settings := appendSettings(nil, reflect.ValueOf(c))
+	if c.Lab != nil {
+		settings = appendSettings(settings, reflect.ValueOf(*c.Lab))
+	}
+	return settings
+}
+
+func appendSettings(settings yaml.MapSlice, value reflect.Value) yaml.MapSlice {
+	for i := range value.NumField() {
+		field := value.Type().Field(i)
+		if field.Tag.Get("kong") == "-" {
+			continue
+		}
+		settings = append(settings, yaml.MapItem{Key: SettingKey(field), Value: value.Field(i).Interface()})
+	}
+	return settings
+}
+
+// SettingKey returns the configuration key of a field of Config or Lab: its flag's name with _ for -.
+func SettingKey(field reflect.StructField) string {
+	if name := field.Tag.Get("name"); name != "" {
+		return strings.ReplaceAll(name, "-", "_")
+	}
+	var key strings.Builder
+	for i, letter := range field.Name {
+		if unicode.IsUpper(letter) && i > 0 {
+			key.WriteByte('_')
+		}
+		key.WriteRune(unicode.ToLower(letter))
+	}
+	return key.String()
+}

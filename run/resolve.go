@@ -1,0 +1,126 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// usualRates are the learning rates chosen when none is given: of the muon family in units of the RMS-to-RMS norm of a
+// step on a weight, of the others in their own. `adapter` is for a pair on a pretrained base, `full` for all weights.
+var usualRates = map[string]struct{ adapter, full float64 }{
+	"lora-muon":   {adapter: 0.03, full: 0.1},
+	"muon":        {adapter: 0.02, full: 0.02},
+	"factor-muon": {adapter: 0.01, full: 0.02},
+	"adamw":       {adapter: 2e-4, full: 1e-3},
+	"sgd":         {adapter: 0.1, full: 0.1},
+}
+
+// resolve replaces what was left to choose, as far as the settings alone decide it.
+func (c Config) resolve(now time.Time) Config {
+	scratch := c.Lab != nil
+	if scratch && c.Lab.PairRank == 0 || !scratch && c.Rank == 0 {
+		c.Rank = 0
+	}
+	if c.Alpha == 0 && c.Rank > 0 {
+		c.Alpha = float64(c.Rank)
+		if c.RSLoRA {
+			c.Alpha = math.Sqrt(float64(c.Rank))
+		}
+	}
+	if c.LearningRate == 0 {
+		rates := usualRates[c.Optimizer]
+		if c.LearningRate = rates.full; !scratch && c.Rank > 0 {
+			c.LearningRate = rates.adapter
+		}
+	}
+	if c.FallbackLearningRate == 0 {
+		if c.FallbackLearningRate = 1e-4; scratch {
+			c.FallbackLearningRate = 1e-2
+		}
+	}
+	if c.Momentum < 0 {
+		c.Momentum = 0.9
+	}
+	if c.Beta2 < 0 {
+		if c.Beta2 = 0.999; scratch {
+			c.Beta2 = 0.95
+		}
+	}
+	if c.Out == "" {
+		c.Out = filepath.Join("runs", c.name()+"-"+now.Format("20060102-150405"))
+	}
+	return c
+}
+
+// name is a short name of the run: the model's last path element, or "lab".
+func (c Config) name() string {
+	if c.Lab != nil {
+		return "lab"
+	}
+	base := filepath.Base(strings.TrimRight(c.Model, "/\\"))
+	return strings.TrimSuffix(base, filepath.Ext(base))
+}
+
+// check reports every setting that cannot work, in one error.
+func (c Config) check() error {
+	var problems []error
+	bad := func(failed bool, format string, args ...any) {
+		if failed {
+			problems = append(problems, fmt.Errorf(format, args...))
+		}
+	}
+	bad(c.Lab == nil && c.Model == "", "no model: give --model a folder, a .gguf file or a hub name")
+	bad(c.Data == "", "no data: give --data a file, a folder or 'shakespeare'")
+	bad(c.ValidationFraction < 0 || c.ValidationFraction >= 1, "validation-fraction %v is not in [0, 1)", c.ValidationFraction)
+	for _, count := range []struct {
+		key        string
+		value, min int
+	}{
+		{"length", c.Length, 0}, {"rank", c.Rank, 0}, {"steps", c.Steps, 0}, {"batch", c.Batch, 1}, {"accumulate", c.Accumulate, 1},
+		{"eval-every", c.EvalEvery, 0}, {"eval-batches", c.EvalBatches, 0}, {"save-every", c.SaveEvery, 0}, {"sample-every", c.SampleEvery, 0},
+		{"sample-tokens", c.SampleTokens, 0}, {"patience", c.Patience, 0}, {"warmup-steps", c.WarmupSteps, 0}, {"rebalance-every", c.RebalanceEvery, 0},
+		{"verify", c.Verify, 0},
+	} {
+		bad(count.value < count.min, "%s %d is below %d", count.key, count.value, count.min)
+	}
+	bad(c.Accumulate > 0 && c.Batch%c.Accumulate != 0, "batch %d cannot be split into %d equal micro-batches (accumulate)", c.Batch, c.Accumulate)
+	bad(c.Steps == 0 && (c.Epochs <= 0 || math.IsInf(c.Epochs, 0) || math.IsNaN(c.Epochs)), "epochs %v must be positive when steps is 0", c.Epochs)
+	bad(c.WarmupFraction < 0 || c.WarmupFraction > 1, "warmup-fraction %v is not in [0, 1]", c.WarmupFraction)
+	bad(c.Verify > 0 && !c.Resume, "verify needs --resume: it replays steps of a run that exists")
+	bad(c.Patience > 0 && c.ValidationFraction == 0 && c.ValidationData == "", "patience needs validation data, and validation-fraction is 0")
+	if c.Lab != nil {
+		problems = append(problems, c.Lab.check()...)
+	}
+	return errors.Join(problems...)
+}
+
+func (l *Lab) check() []error {
+	var problems []error
+	if l.Layers < 1 || l.Hidden < 1 || l.Heads < 1 || l.Hidden%max(l.Heads, 1) != 0 {
+		problems = append(problems, fmt.Errorf("layers %d, hidden %d, heads %d: each must be positive and heads must divide hidden", l.Layers, l.Hidden, l.Heads))
+	}
+	if l.PairRank < 0 || l.PairRank > l.Hidden {
+		problems = append(problems, fmt.Errorf("pair-rank %d is not in [0, hidden %d]", l.PairRank, l.Hidden))
+	}
+	if !(l.PairScale > 0) || math.IsInf(l.PairScale, 0) {
+		problems = append(problems, fmt.Errorf("pair-scale %v must be positive", l.PairScale))
+	}
+	return problems
+}
+
+// checkFolder refuses to start a new run in a folder that holds one, and to resume where there is none.
+func (c Config) checkFolder() error {
+	_, err := os.Stat(filepath.Join(c.Out, runFile))
+	switch {
+	case err == nil && !c.Resume:
+		return fmt.Errorf("%s already holds a run: use --resume to continue it, or another --out", c.Out)
+	case err != nil && c.Resume:
+		return fmt.Errorf("nothing to resume: %s holds no run (its %s is missing)", c.Out, runFile)
+	}
+	return nil
+}
