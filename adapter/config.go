@@ -8,18 +8,18 @@ import (
 
 // The initialisations, by name.
 const (
-	// Balanced starts at s·A0 B0ᵀ of random orthonormal factors of equal norm, subtracted from the frozen base.
-	Balanced = "balanced"
-	// PiSSA starts at the top singular triplets of the weight, the base keeping the residual (arXiv 2404.02948).
-	PiSSA = "pissa"
-	// Gradient starts at the top singular vectors of the first batches' full gradient (as LoRA-GA, LoRA-One).
-	Gradient = "gradient"
-	// LoRA starts with A random and B zero; the base is untouched.
-	LoRA = "lora"
+	// InitBalanced starts at s·A0 B0ᵀ of random orthonormal factors of equal norm, subtracted from the frozen base.
+	InitBalanced = "balanced"
+	// InitPiSSA starts at the top singular triplets of the weight, the base keeping the residual (arXiv 2404.02948).
+	InitPiSSA = "pissa"
+	// InitGradient starts at the top singular vectors of the first batches' full gradient (as LoRA-GA, LoRA-One).
+	InitGradient = "gradient"
+	// InitLoRA starts with A random and B zero; the base is untouched.
+	InitLoRA = "lora"
 )
 
 // Inits lists the initialisations.
-func Inits() []string { return []string{Balanced, PiSSA, Gradient, LoRA} }
+func Inits() []string { return []string{InitBalanced, InitPiSSA, InitGradient, InitLoRA} }
 
 // Config chooses the layers and the low-rank pairs put on them.
 type Config struct {
@@ -34,7 +34,7 @@ type Config struct {
 	Targets []string
 	// Seed makes the random factors.
 	Seed int64
-	// InitScale is the RMS→RMS norm of the start's product s·A0 B0ᵀ for Balanced and Gradient: its singular values are
+	// InitScale is the RMS→RMS norm of the start's product s·A0 B0ᵀ for "balanced" and "gradient": its singular values are
 	// InitScale·sqrt(fan-out/fan-in). Zero means 1, for which s·σ_A σ_B ≥ eta/4 (in the same unit) for every eta ≤ 4,
 	// where the second-order term of a step stays below the first-order one (lora-muon: σ_A σ_B ≳ eta/4).
 	InitScale float64
@@ -68,7 +68,7 @@ func (c Config) Check() error {
 }
 
 // startsAtZero reports whether the product A0 B0ᵀ is zero, so that the base needs no adjustment.
-func (c Config) startsAtZero() bool { return c.Init == LoRA }
+func (c Config) startsAtZero() bool { return c.Init == InitLoRA }
 
 func (c Config) initScale() float64 {
 	if c.InitScale == 0 {

@@ -103,7 +103,9 @@ func matcher(target string) (func(name string) bool, error) {
 }
 
 // hasSuffix reports whether name is suffix or ends with it after a dot.
-func hasSuffix(name, suffix string) bool { return name == suffix || strings.HasSuffix(name, "."+suffix) }
+func hasSuffix(name, suffix string) bool {
+	return name == suffix || strings.HasSuffix(name, "."+suffix)
+}
 
 // nothingMatched says that a target matches nothing, and what is near it.
 func nothingMatched(layers []param.Layer, target string) string {
