@@ -1,0 +1,171 @@
+package optimizer
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Config says which optimizer to build and with what settings. Start from Default; zero fields are taken literally.
+type Config struct {
+	// Name is the optimizer: one of Known.
+	Name string
+	// LearningRate is eta, before the schedule's factor. For the msign family with Scale "rms" it is the norm of one
+	// update of W from RMS to RMS norm; for adamw and sgd the usual per-element rate.
+	LearningRate float64
+	// WeightDecay is lambda: W ← (1 - lambda·eta) W in each step. lambda·eta must stay below 1.
+	WeightDecay float64
+	// Momentum is beta of the first moment (beta1 of adamw), in [0, 1).
+	Momentum float64
+	// Beta2 and Epsilon are adamw's: the second moment's beta and the term added to its root.
+	Beta2, Epsilon float64
+	// Nesterov looks one step ahead along the momentum. Not for adamw.
+	Nesterov bool
+	// Scale multiplies the step of a hidden matrix or pair of fan-out m and fan-in n: "rms" sqrt(m/n), "none" 1, "jordan"
+	// sqrt(max(1, m/n)), "moonlight" 0.2·sqrt(max(m, n)). Only for the msign family.
+	Scale string
+	// Guard bounds the second-order term of a LoRA-Muon step; see guard.go. Only for lora-muon.
+	Guard bool
+	// RebalanceEvery moves scale between A and B every so many steps (0: never); RebalanceExponent, in (0, 1], says how
+	// much of their imbalance. W does not move. Only for lora-muon.
+	RebalanceEvery    int
+	RebalanceExponent float64
+	// LoRAPlusRatio multiplies the learning rate of the fan-out factor A of each pair (PEFT's lora_B), as in LoRA+. 1 is
+	// off. Only for adamw.
+	LoRAPlusRatio float64
+	// Schedule multiplies all learning rates, also the fallback's.
+	Schedule Schedule
+	// ClipNorm bounds the global norm of the gradients before the step; 0 is off. See ClipNote.
+	ClipNorm float64
+	// Fallback is the AdamW of embeddings, heads and vectors.
+	Fallback Fallback
+}
+
+// Fallback configures the AdamW that updates embeddings, heads and vectors. With LearningRate 0, which only adamw and
+// sgd allow, those variables follow the main rule and rate instead.
+type Fallback struct {
+	LearningRate, Beta1, Beta2, Epsilon, WeightDecay float64
+}
+
+// defaultFallback is the prototype's AdamW for embeddings (reproduction settings M and C: betas 0.9 and 0.95, no decay).
+var defaultFallback = Fallback{LearningRate: 3e-3, Beta1: 0.9, Beta2: 0.95, Epsilon: 1e-8}
+
+// Default returns the settings an optimizer starts from. An unknown name is an error that lists the known ones.
+func Default(name string) (Config, error) {
+	e, err := find(name)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg := e.defaults
+	cfg.Name = name
+	return cfg, nil
+}
+
+// Validate returns one error naming every setting that cannot work, nil when all can.
+func (c Config) Validate() error {
+	e, err := find(c.Name)
+	if err != nil {
+		return err
+	}
+	var bad []string
+	add := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
+	c.checkNumbers(add)
+	c.checkDecay(c.LearningRate, add)
+	c.checkUses(e, add)
+	if err := c.Schedule.Validate(); err != nil {
+		add("%v", err)
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("optimizer %s: %s", c.Name, strings.Join(bad, "; "))
+	}
+	return nil
+}
+
+// checkNumbers reports settings outside their range.
+func (c Config) checkNumbers(add func(string, ...any)) {
+	positive := func(name string, v float64) {
+		if !(v > 0) || math.IsInf(v, 0) {
+			add("%s must be positive and finite, got %g", name, v)
+		}
+	}
+	atLeast0 := func(name string, v float64) {
+		if !(v >= 0) || math.IsInf(v, 0) {
+			add("%s must be 0 or more and finite, got %g", name, v)
+		}
+	}
+	beta := func(name string, v float64) {
+		if !(v >= 0 && v < 1) {
+			add("%s must be in [0, 1), got %g", name, v)
+		}
+	}
+	positive("learning rate", c.LearningRate)
+	atLeast0("weight decay", c.WeightDecay)
+	beta("momentum", c.Momentum)
+	atLeast0("clip norm", c.ClipNorm)
+	if c.Name == "adamw" {
+		beta("beta2", c.Beta2)
+		positive("epsilon", c.Epsilon)
+		positive("LoRA+ ratio", c.LoRAPlusRatio)
+	}
+	f := c.Fallback
+	if f.LearningRate == 0 && (c.Name == "adamw" || c.Name == "sgd") {
+		return // the fallback is off
+	}
+	positive("fallback learning rate", f.LearningRate)
+	beta("fallback beta1", f.Beta1)
+	beta("fallback beta2", f.Beta2)
+	positive("fallback epsilon", f.Epsilon)
+	atLeast0("fallback weight decay", f.WeightDecay)
+	if f.WeightDecay*f.LearningRate >= 1 {
+		add("fallback weight decay %g times learning rate %g must stay below 1", f.WeightDecay, f.LearningRate)
+	}
+}
+
+// checkDecay reports a learning rate at which one step would decay a weight to zero or past it.
+func (c Config) checkDecay(learningRate float64, add func(string, ...any)) {
+	largest := learningRate
+	if c.Name == "adamw" {
+		largest *= max(1, c.LoRAPlusRatio)
+	}
+	if product := c.WeightDecay * largest; product >= 1 {
+		add("weight decay %g times learning rate %g is %.3g and must stay below 1: lower one of them",
+			c.WeightDecay, largest, product)
+	}
+}
+
+// checkUses reports settings that the optimizer would ignore: none is dropped silently.
+func (c Config) checkUses(e *entry, add func(string, ...any)) {
+	if e.msign {
+		if !slices.Contains(Scales(), c.Scale) {
+			add("unknown scale %q; known: %s", c.Scale, strings.Join(Scales(), ", "))
+		}
+	} else if c.Scale == "jordan" || c.Scale == "moonlight" { // "rms" is the default everywhere and means nothing here
+		add("scale %q is only for the msign family", c.Scale)
+	}
+	if c.Nesterov && c.Name == "adamw" {
+		add("nesterov is not available")
+	}
+	if c.LoRAPlusRatio != 1 && c.LoRAPlusRatio != 0 && c.Name != "adamw" {
+		add("the LoRA+ ratio is only for adamw")
+	}
+	switch {
+	case c.RebalanceEvery < 0:
+		add("rebalance every must be 0 or more, got %d", c.RebalanceEvery)
+	case c.RebalanceEvery > 0 && c.Name != "lora-muon":
+		add("rebalancing is only for lora-muon")
+	case c.RebalanceEvery > 0 && !(c.RebalanceExponent > 0 && c.RebalanceExponent <= 1):
+		add("rebalance exponent must be in (0, 1], got %g", c.RebalanceExponent)
+	}
+}
+
+// ClipNote says in one line what gradient clipping does under this configuration where that may surprise, "" otherwise:
+// rules of the msign family use only the direction of their momentum, so their gradients are not clipped.
+func ClipNote(c Config) string {
+	e, err := find(c.Name)
+	if err != nil || c.ClipNorm == 0 || !e.msign {
+		return ""
+	}
+	return fmt.Sprintf("gradient clipping has no effect on %s, which uses only a gradient's direction; "+
+		"it applies to the AdamW of embeddings, heads and vectors", c.Name)
+}

@@ -1,0 +1,78 @@
+package optimizer
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/polargo/polar/param"
+)
+
+// Info is one known optimizer: its name and what it does in one line.
+type Info struct{ Name, Summary string }
+
+// entry is one optimizer in the registry.
+type entry struct {
+	name, summary string
+	// msign marks the family that uses only the direction of the momentum: clipping is off for it, Scale applies.
+	msign    bool
+	defaults Config
+	// route gives the rule of a variable; found is false when its role has none here.
+	route func(cfg Config, spec param.Spec) (a assignment, found bool)
+	// untagged gives the rule for a variable that was never tagged; nil refuses it.
+	untagged func(cfg Config) assignment
+}
+
+// registry lists the optimizers in the order in which they are shown. A function, so that entries may refer to it.
+func registry() []*entry {
+	return []*entry{&loraMuonEntry, &muonEntry, &factorMuonEntry, &adamwEntry, &sgdEntry}
+}
+
+// Known lists the optimizers that New accepts.
+func Known() []Info {
+	var infos []Info
+	for _, e := range registry() {
+		infos = append(infos, Info{e.name, e.summary})
+	}
+	return infos
+}
+
+// find returns the entry called name, or an error that lists the known names and the nearest.
+func find(name string) (*entry, error) {
+	var names []string
+	nearest, distance := "", len(name)/2+1 // farther than half the name is no likely slip
+	for _, e := range registry() {
+		if e.name == name {
+			return e, nil
+		}
+		names = append(names, e.name)
+		if d := editDistance(strings.ToLower(name), e.name); d <= distance {
+			nearest, distance = e.name, d-1
+		}
+	}
+	hint := ""
+	if nearest != "" {
+		hint = fmt.Sprintf("; did you mean %q?", nearest)
+	}
+	return nil, fmt.Errorf("unknown optimizer %q; known: %s%s", name, strings.Join(names, ", "), hint)
+}
+
+// editDistance returns the Levenshtein distance of two short names.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
