@@ -1,0 +1,2 @@
+// Package data turns text files into training batches.
+package data
