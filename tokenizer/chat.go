@@ -27,35 +27,12 @@ func (c *ChatTemplate) Render(messages []Message, addGenerationPrompt bool) (str
 // TemplateFromFiles returns the template source among a model's files.
 func TemplateFromFiles(files map[string][]byte) (string, error) { return "", nil }
 
-// Special returns the template variables (bos_token, eos_token, ...) that t defines.
-func Special(t Tokenizer) map[string]string { return nil }
-
 // EncodeChat encodes a conversation; completion[i] says that ids[i] belongs to an assistant's answer.
 func EncodeChat(t Tokenizer, c *ChatTemplate, messages []Message) (ids []int, completion []bool, err error) {
 	return nil, nil, errors.New("chat template: not built yet")
-}
-
-// FromFiles returns the tokenizer described by files (file name -> content), named as in FromFolder.
-func FromFiles(files map[string][]byte) (Tokenizer, error) {
-	if c, ok := files[CharFile]; ok {
-		return charFromJSON(c)
-	}
-	return nil, errors.New("not built yet")
 }
 
 // FromGGUF returns the tokenizer in a GGUF file's metadata; get looks up one key.
 func FromGGUF(get func(key string) (value any, ok bool)) (Tokenizer, error) {
 	return nil, errors.New("not built yet")
 }
-
-// Stream decodes ids one at a time and yields text on complete characters only.
-type Stream struct{ t Tokenizer }
-
-// NewStream returns an empty stream.
-func NewStream(t Tokenizer) *Stream { return &Stream{t: t} }
-
-// Push adds an id and returns the text that became certain.
-func (s *Stream) Push(id int) string { return s.t.Decode([]int{id}) }
-
-// Flush returns what is left.
-func (s *Stream) Flush() string { return "" }

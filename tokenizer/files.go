@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,6 +35,30 @@ func FromFolder(dir string) (Tokenizer, error) {
 		return nil, fmt.Errorf("tokenizer in %s: %w", dir, err)
 	}
 	return t, nil
+}
+
+// FromFiles returns the tokenizer described by files (file name -> content), named as in FromFolder. Malformed content is one error
+// naming the file and the part.
+func FromFiles(files map[string][]byte) (t Tokenizer, err error) {
+	defer recovered("tokenizer", &err)
+	if content, ok := files[CharFile]; ok {
+		return charFromJSON(content)
+	}
+	if _, ok := files[tokenizerJSON]; ok {
+		h, err := newHuggingFace(files)
+		if err != nil {
+			return nil, errors.New(oneLine(err.Error()))
+		}
+		return h, nil
+	}
+	return nil, fmt.Errorf("found neither %s nor %s; copy the model's tokenizer files into the folder", tokenizerJSON, CharFile)
+}
+
+// recovered turns a panic into an error, for the edges where content from outside meets other people's parsers.
+func recovered(what string, err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%s: internal error: %s", what, oneLine(fmt.Sprint(p)))
+	}
 }
 
 // TemplateFromFolder returns the source of the chat template saved in dir ("" where there is none): chat_template.jinja, or
