@@ -105,12 +105,12 @@ func orthonormal(m, k int, rng *rand.Rand) blas64.General {
 	return q
 }
 
-// The randomised SVD's parameters: eight extra columns and four power iterations bring the error of the leading
-// singular values of a trained weight's slowly decaying spectrum below a thousandth (TestTopSVD), where PiSSA's own
-// fast variant uses as few as four iterations.
+// The randomised SVD's parameters. On spectra that decay as slowly as 1/sqrt(k), the worst of 20 seeds at rank 16 of
+// 160 x 96 had its 16th singular value 1.4e-4 too small and a residual 6e-6 above the best; 8 and 4 gave 1.5e-2 and 1e-3
+// in 0.7 of the time (TestTopSVD).
 const (
-	oversample      = 8
-	powerIterations = 4
+	oversample      = 16
+	powerIterations = 6
 )
 
 // topSVD returns the leading singular triplets of w [m, n]: u [m, r], sigma [r], v [n, r], w ≈ u·diag(sigma)·vᵀ.

@@ -138,18 +138,24 @@ func endings(layers []param.Layer) []string {
 	return out
 }
 
-// candidates returns the names that a mistyped target may have meant: the distinct suffixes with as many parts.
+// candidates returns the names that a mistyped target may have meant: the distinct suffixes with as many parts, then the
+// full names.
 func candidates(layers []param.Layer, target string) []string {
 	parts := strings.Count(target, ".") + 1
 	seen := make(map[string]bool)
 	var out []string
+	add := func(name string) {
+		if !seen[name] {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
 	for _, layer := range layers {
 		fields := strings.Split(layer.Name, ".")
-		suffix := strings.Join(fields[max(0, len(fields)-parts):], ".")
-		if !seen[suffix] {
-			seen[suffix] = true
-			out = append(out, suffix)
-		}
+		add(strings.Join(fields[max(0, len(fields)-parts):], "."))
+	}
+	for _, layer := range layers {
+		add(layer.Name)
 	}
 	return out
 }
