@@ -31,8 +31,3 @@ func TemplateFromFiles(files map[string][]byte) (string, error) { return "", nil
 func EncodeChat(t Tokenizer, c *ChatTemplate, messages []Message) (ids []int, completion []bool, err error) {
 	return nil, nil, errors.New("chat template: not built yet")
 }
-
-// FromGGUF returns the tokenizer in a GGUF file's metadata; get looks up one key.
-func FromGGUF(get func(key string) (value any, ok bool)) (Tokenizer, error) {
-	return nil, errors.New("not built yet")
-}

@@ -18,6 +18,7 @@ type huggingFace struct {
 	decode         decoder
 	byteLevel      bool // the decoder is ByteLevel alone, so a token's bytes are known by itself
 	before, after  []int32
+	postProcessed  bool     // tokenizer.json has a post-processor
 	tokens         []string // by id, "" where there is none
 	known          []bool
 	special        specials
@@ -71,6 +72,7 @@ func (t *huggingFace) build(def *definition, conf *specialFiles) (err error) {
 	if t.before, t.after, err = newPostProcessor(def.PostProcessor, 0); err != nil {
 		return err
 	}
+	t.postProcessed = !absent(def.PostProcessor)
 	added := append(slices.Clone(def.AddedTokens), conf.missing(def.AddedTokens)...)
 	return t.addTokens(added)
 }

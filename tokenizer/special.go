@@ -156,8 +156,8 @@ func idList(raw json.RawMessage) ([]int, error) {
 	return many, nil
 }
 
-// resolve turns contents into ids and, as transformers does since version 5, lets an explicit add_bos_token or add_eos_token in
-// tokenizer_config.json replace the post-processor.
+// resolve turns contents into ids. add_bos_token and add_eos_token of tokenizer_config.json count only where tokenizer.json has no
+// post-processor, as in transformers (the golden style "mistral" has both and they disagree).
 func (t *huggingFace) resolve(s *specialFiles) error {
 	find := func(key string) int {
 		if content, ok := s.content[key]; ok {
@@ -179,7 +179,7 @@ func (t *huggingFace) resolve(s *specialFiles) error {
 			t.special.stops = append(t.special.stops, id)
 		}
 	}
-	if s.addBOS != nil || s.addEOS != nil {
+	if !t.postProcessed {
 		t.before, t.after = nil, nil
 		if isTrue(s.addBOS, false) && t.special.bos >= 0 {
 			t.before = []int32{int32(t.special.bos)}
