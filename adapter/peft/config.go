@@ -13,23 +13,22 @@ import (
 // config is the part of adapter_config.json that changes what an adapter computes. The other fields of PEFT's file
 // (dropout, initialisation of training, runtime) do not, and are not kept.
 type config struct {
-	PeftType          string             `json:"peft_type"`
-	Rank              int                `json:"r"`
-	Alpha             float64            `json:"lora_alpha"`
-	RSLoRA            bool               `json:"use_rslora"`
-	RankPattern       map[string]int     `json:"rank_pattern"`
-	AlphaPattern      map[string]float64 `json:"alpha_pattern"`
-	FanInFanOut       bool               `json:"fan_in_fan_out"`
-	Bias              string             `json:"bias"`
-	Base              *string            `json:"base_model_name_or_path"`
-	Targets           names              `json:"target_modules"`
-	Exclude           names              `json:"exclude_modules"`
-	LayersToTransform json.RawMessage    `json:"layers_to_transform"`
-	InitWeights       json.RawMessage    `json:"init_lora_weights"`
+	PeftType          string          `json:"peft_type"`
+	Rank              int             `json:"r"`
+	Alpha             float64         `json:"lora_alpha"`
+	RSLoRA            bool            `json:"use_rslora"`
+	RankPattern       patterns        `json:"rank_pattern"`
+	AlphaPattern      patterns        `json:"alpha_pattern"`
+	FanInFanOut       bool            `json:"fan_in_fan_out"`
+	Bias              string          `json:"bias"`
+	Base              *string         `json:"base_model_name_or_path"`
+	Targets           names           `json:"target_modules"`
+	Exclude           names           `json:"exclude_modules"`
+	LayersToTransform json.RawMessage `json:"layers_to_transform"`
+	InitWeights       json.RawMessage `json:"init_lora_weights"`
 
-	rankPatterns, alphaPatterns []pattern
-	targets, exclude            *regexp.Regexp // where the value is one string: a regular expression
-	unknownTargets              bool           // target_modules uses what Go's regular expressions do not have
+	targets, exclude *regexp.Regexp // where the value is one string: a regular expression
+	unknownTargets   bool           // target_modules uses what Go's regular expressions do not have
 }
 
 // names is a field that PEFT lets be a list of names or one string; null is neither.
@@ -49,10 +48,59 @@ func (n *names) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// pattern is a key of rank_pattern or alpha_pattern: PEFT matches it as a regular expression at the end of a name.
+// patterns is rank_pattern or alpha_pattern in the file's order, which decides: PEFT takes the first key that matches,
+// as a regular expression, at the end of a module's name.
+type patterns []pattern
+
 type pattern struct {
-	key string
-	re  *regexp.Regexp
+	key   string
+	value float64
+	re    *regexp.Regexp
+}
+
+// UnmarshalJSON reads an object of numbers, or null, keeping the order of its keys; of a key used twice the last value
+// counts at the first place, as in Python.
+func (p *patterns) UnmarshalJSON(data []byte) error {
+	var values map[string]float64
+	if err := json.Unmarshal(data, &values); err != nil {
+		return fmt.Errorf("want an object of numbers, got %s", clip(data))
+	}
+	*p = nil
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	for len(*p) < len(values) {
+		token, err := decoder.Token()
+		if err != nil {
+			return err
+		}
+		key, isKey := token.(string) // the values are numbers
+		if isKey && !slices.ContainsFunc(*p, func(q pattern) bool { return q.key == key }) {
+			*p = append(*p, pattern{key: key, value: values[key]})
+		}
+	}
+	return nil
+}
+
+// compile prepares the expressions and returns an error naming a key that cannot be one, or a value that is not usable.
+func (p patterns) compile(field string, usable func(float64) bool, want string) (err error) {
+	for i, entry := range p {
+		if !usable(entry.value) {
+			return fmt.Errorf("%s gives %q the value %g, want %s", field, entry.key, entry.value, want)
+		}
+		if p[i].re, err = regexp.Compile(`^(?:.*\.)?(?:` + entry.key + `)$`); err != nil {
+			return fmt.Errorf("%s has the key %q, which is not a regular expression this program can use: %w", field, entry.key, err)
+		}
+	}
+	return nil
+}
+
+// find returns the value of the first key that matches the layer's name, or otherwise.
+func (p patterns) find(layer string, otherwise float64) float64 {
+	for _, entry := range p {
+		if entry.re.MatchString(layer) {
+			return entry.value
+		}
+	}
+	return otherwise
 }
 
 // refused are the fields that change what an adapter computes in ways this package does not have.
@@ -124,28 +172,18 @@ func (c *config) checkInit() error {
 }
 
 func (c *config) compile() error {
-	if c.Rank < 1 {
-		return fmt.Errorf("r is %d, want at least 1", c.Rank)
+	if !wholeRank(float64(c.Rank)) {
+		return fmt.Errorf("r is %d, want a number from 1 to %d", c.Rank, maxRank)
 	}
-	if !positive(c.Alpha) {
+	if !usableAlpha(c.Alpha) {
 		return fmt.Errorf("lora_alpha is %g, want a positive number", c.Alpha)
 	}
-	var err error
-	for _, key := range sortedKeys(c.RankPattern) {
-		if c.RankPattern[key] < 1 {
-			return fmt.Errorf("rank_pattern gives %q the rank %d, want at least 1", key, c.RankPattern[key])
-		}
-		if c.rankPatterns, err = addPattern(c.rankPatterns, "rank_pattern", key); err != nil {
-			return err
-		}
+	err := c.RankPattern.compile("rank_pattern", wholeRank, "a whole number of at least 1")
+	if err != nil {
+		return err
 	}
-	for _, key := range sortedKeys(c.AlphaPattern) {
-		if !positive(c.AlphaPattern[key]) {
-			return fmt.Errorf("alpha_pattern gives %q the alpha %g, want a positive number", key, c.AlphaPattern[key])
-		}
-		if c.alphaPatterns, err = addPattern(c.alphaPatterns, "alpha_pattern", key); err != nil {
-			return err
-		}
+	if err = c.AlphaPattern.compile("alpha_pattern", usableAlpha, "a positive number"); err != nil {
+		return err
 	}
 	if text := c.Targets.single; text != "" && text != "all-linear" {
 		if c.targets, err = whole(text); err != nil {
@@ -164,50 +202,23 @@ func whole(expression string) (*regexp.Regexp, error) {
 	return regexp.Compile(`^(?:` + expression + `)$`)
 }
 
-func addPattern(to []pattern, field, key string) ([]pattern, error) {
-	re, err := regexp.Compile(`^(?:.*\.)?(?:` + key + `)$`)
-	if err != nil {
-		return nil, fmt.Errorf("%s has the key %q, which is not a regular expression this program can use: %w", field, key, err)
-	}
-	return append(to, pattern{key, re}), nil
-}
+// maxRank and the range of alpha keep every scale a normal float32.
+const maxRank = 1 << 24
 
-// find returns the key that matches the layer's name. PEFT takes the first in the file's order, which JSON objects do
-// not promise to keep; here a key equal to the name wins, then the longest, then the first in byte order.
-func find(patterns []pattern, layer string) (string, bool) {
-	best, found := "", false
-	for _, p := range patterns {
-		if !p.re.MatchString(layer) {
-			continue
-		}
-		if p.key == layer {
-			return layer, true
-		}
-		if !found || len(p.key) > len(best) {
-			best, found = p.key, true
-		}
-	}
-	return best, found
-}
+func wholeRank(x float64) bool { return x >= 1 && x <= maxRank && x == math.Trunc(x) }
+
+func usableAlpha(x float64) bool { return x >= 1e-20 && x <= 1e20 }
 
 // rank returns r of a layer.
-func (c *config) rank(layer string) int {
-	if key, ok := find(c.rankPatterns, layer); ok {
-		return c.RankPattern[key]
-	}
-	return c.Rank
-}
+func (c *config) rank(layer string) int { return int(c.RankPattern.find(layer, float64(c.Rank))) }
 
 // scale returns s of a layer: alpha/r, or alpha/sqrt(r) with rsLoRA.
 func (c *config) scale(layer string) float64 {
-	alpha := c.Alpha
-	if key, ok := find(c.alphaPatterns, layer); ok {
-		alpha = c.AlphaPattern[key]
-	}
+	alpha, rank := c.AlphaPattern.find(layer, c.Alpha), float64(c.rank(layer))
 	if c.RSLoRA {
-		return alpha / math.Sqrt(float64(c.rank(layer)))
+		return alpha / math.Sqrt(rank)
 	}
-	return alpha / float64(c.rank(layer))
+	return alpha / rank
 }
 
 // matches reports whether target_modules asks for the layer, false where that cannot be told.
@@ -233,8 +244,6 @@ func orNull(value json.RawMessage) json.RawMessage {
 	}
 	return value
 }
-
-func positive(x float64) bool { return x > 0 && !math.IsInf(x, 0) }
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
