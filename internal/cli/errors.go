@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// The exit statuses.
+const (
+	statusOK          = 0
+	statusFailed      = 1
+	statusUsage       = 2
+	statusInterrupted = 130 // 128 + SIGINT, as shells report it
+)
+
+// problem is an error with an exit status and, where it helps, a hint on what to do.
+type problem struct {
+	status int
+	cause  error
+	hint   string
+}
+
+func (p *problem) Error() string { return p.cause.Error() }
+func (p *problem) Unwrap() error { return p.cause }
+
+// usagef is an error in what the user wrote, not in what was found: exit status 2.
+func usagef(hint, format string, args ...any) error {
+	return &problem{status: statusUsage, cause: fmt.Errorf(format, args...), hint: hint}
+}
+
+// failf is any other error: exit status 1.
+func failf(hint, format string, args ...any) error {
+	return &problem{status: statusFailed, cause: fmt.Errorf(format, args...), hint: hint}
+}
+
+// report prints err as one line, the hint as another, and returns the exit status.
+func report(stderr io.Writer, err error) int {
+	status, hint := statusFailed, ""
+	var parse *kong.ParseError
+	var known *problem
+	statement := oneLine(err.Error())
+	switch {
+	case errors.As(err, &known):
+		status, hint = known.status, known.hint
+	case errors.As(err, &parse):
+		status = statusUsage
+		statement, hint = parseHint(parse, statement)
+	}
+	_, _ = fmt.Fprintf(stderr, "polar: %s\n", statement)
+	if hint != "" {
+		_, _ = fmt.Fprintf(stderr, "hint: %s\n", oneLine(hint))
+	}
+	return status
+}
+
+// parseHint turns a parser's message into statement and hint: the nearest name, or where the help is.
+func parseHint(parse *kong.ParseError, message string) (statement, hint string) {
+	statement, _, _ = strings.Cut(message, ", did you mean")
+	if name, ok := strings.CutPrefix(statement, "unknown flag "); ok && parse.Context != nil {
+		var flags []string
+		for _, flag := range parse.Context.Flags() {
+			if !flag.Hidden {
+				flags = append(flags, "--"+flag.Name)
+			}
+		}
+		if near := nearest(name, flags); near != "" {
+			return statement, "did you mean " + near + "?"
+		}
+	}
+	if name, ok := strings.CutPrefix(statement, "unexpected argument "); ok && parse.Context != nil && parse.Context.Selected() == nil {
+		var commands []string
+		for _, child := range parse.Context.Model.Children {
+			commands = append(commands, child.Name)
+		}
+		statement = "unknown command " + name
+		if near := nearest(name, commands); near != "" {
+			return statement, "did you mean 'polar " + near + "'?"
+		}
+		return statement, "the commands are " + strings.Join(commands, ", ")
+	}
+	help := "polar --help"
+	if parse.Context != nil {
+		if node := parse.Context.Selected(); node != nil {
+			help = "polar " + node.Name + " --help"
+		}
+	}
+	return statement, "see '" + help + "'"
+}
+
+// oneLine joins the lines of a message.
+func oneLine(text string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
