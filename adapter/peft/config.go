@@ -115,6 +115,8 @@ var refused = []struct{ field, what string }{
 	{"use_qalora", "QA-LoRA"},
 	{"arrow_config", "Arrow routing (arrow_config)"},
 	{"use_bdlora", "block-diagonal LoRA (use_bdlora)"},
+	{"kasa_config", "KaSA (kasa_config)"},
+	{"monteclora_config", "MonteCLoRA (monteclora_config)"},
 }
 
 // parseConfig reads adapter_config.json. Errors are one line and name the field.
