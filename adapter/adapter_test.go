@@ -432,7 +432,7 @@ func TestMerge(t *testing.T) {
 		s, _ := newTestSet(t, layers, configOf(init), 1)
 		train(t, s, 0.1, 8)
 		want := effective(t, s)
-		if err := s.Merge(s.store); err != nil {
+		if err := s.Merge(); err != nil {
 			t.Fatal(err)
 		}
 		got := weightsOf(t, s.store, layers)
@@ -442,7 +442,7 @@ func TestMerge(t *testing.T) {
 		if count := s.store.NumVariables(); count != len(layers) {
 			t.Errorf("%s: %d variables are left, want %d", init, count, len(layers))
 		}
-		if err := s.Merge(s.store); err == nil {
+		if err := s.Merge(); err == nil {
 			t.Error("merged twice")
 		}
 		if _, err := s.Export(); err == nil {
@@ -658,7 +658,7 @@ func TestNewPairs(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeTo(t, "linear", tensors.MustCopyFlatData[float32](got), denseRows(x, want[layer.Name], layer), 8*eps32)
-	if err := s.Merge(s.store); err != nil {
+	if err := s.Merge(); err != nil {
 		t.Fatal(err)
 	}
 	merged := weightsOf(t, s.store, layers)

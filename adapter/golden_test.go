@@ -95,7 +95,7 @@ func TestAdaptersMadeByPEFT(t *testing.T) {
 			if a.Base != "testdata/golden/"+base || a.FanInFanOut != (base == "gpt2") {
 				t.Errorf("base %q, fan_in_fan_out %v", a.Base, a.FanInFanOut)
 			}
-			if err := s.Merge(store); err != nil {
+			if err := s.Merge(); err != nil {
 				t.Fatal(err)
 			}
 			want := readTensors(t, filepath.Join("testdata", name, "merged.safetensors"), base == "gpt2")
@@ -150,7 +150,7 @@ func TestLoadedByPEFT(t *testing.T) {
 				if err := peft.Save(adapterDir, a, nil); err != nil {
 					t.Fatal(err)
 				}
-				if err := s.Merge(store); err != nil {
+				if err := s.Merge(); err != nil {
 					t.Fatal(err)
 				}
 				writeMerged(t, mergedDir, base, layers, store)

@@ -4,14 +4,14 @@ import (
 	"fmt"
 
 	"github.com/gomlx/gomlx/core/tensors"
-	mlmodel "github.com/gomlx/gomlx/ml/model"
 )
 
 // Merge adds s·A Bᵀ to every adapted weight in the store and deletes the factors: the store then holds an ordinary
 // dense model. For weights from scratch it creates the dense weights W = A Bᵀ. The set is of no further use; its Linear
 // is the plain product. Weights that would not be finite are an error naming the layer, after which the store may hold a
 // mixture.
-func (s *Set) Merge(store *mlmodel.Store) error {
+func (s *Set) Merge() error {
+	store := s.store
 	if err := s.usable(); err != nil {
 		return fmt.Errorf("merge: %w", err)
 	}
