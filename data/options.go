@@ -8,11 +8,16 @@ import (
 	"github.com/polargo/polar/tokenizer"
 )
 
-// The ways of drawing training rows from plain text.
+// Sampling is a way of drawing training rows.
+type Sampling string
+
 const (
-	SamplingEpochs  = "epochs"  // every row once an epoch, in seeded order
-	SamplingWindows = "windows" // windows at random offsets, plain text only
+	SamplingEpochs  Sampling = "epochs"  // every row once an epoch, in seeded order
+	SamplingWindows Sampling = "windows" // windows at random offsets, plain text only
 )
+
+// maxLength bounds a row, so that a mistyped length cannot ask for gigabytes a row.
+const maxLength = 1 << 24
 
 // Options say what to read and how to cut it into rows.
 type Options struct {
@@ -28,9 +33,9 @@ type Options struct {
 	ValidationFraction float64
 	ValidationPath     string // like Path; replaces ValidationFraction
 	Seed               int64
-	Sampling           string // SamplingEpochs (also "") or SamplingWindows
-	CacheDir           string // "" is the folder polar in os.UserCacheDir
-	Offline            bool   // forbids every download
+	Sampling           Sampling // SamplingEpochs (also "") or SamplingWindows
+	CacheDir           string   // "" is the folder polar in os.UserCacheDir
+	Offline            bool     // forbids every download
 	// Progress is called while files are read, with bytes done and in all; it may be nil. Calls come from one goroutine at a time.
 	Progress func(done, total int64)
 	Source   Source // where downloads come from; the zero value is the internet
@@ -54,6 +59,8 @@ func (o Options) check() error {
 		return fmt.Errorf("data: no tokenizer")
 	case o.Length < 1:
 		return fmt.Errorf("data: length %d; it must be at least 1 token", o.Length)
+	case o.Length > maxLength:
+		return fmt.Errorf("data: length %d is more than %d", o.Length, maxLength)
 	case !(o.ValidationFraction >= 0 && o.ValidationFraction < 1):
 		return fmt.Errorf("data: validation fraction %v is not in [0, 1)", o.ValidationFraction)
 	case o.Sampling != "" && o.Sampling != SamplingEpochs && o.Sampling != SamplingWindows:
