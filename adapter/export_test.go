@@ -20,10 +20,10 @@ const exportTol = 1e-5
 func TestExportRoundTrip(t *testing.T) {
 	for name, layers := range map[string][]param.Layer{"llama": testLayers(), "gpt2": gpt2Layers()} {
 		for _, init := range Inits() {
-			for _, rslora := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/%s/rslora=%v", name, init, rslora), func(t *testing.T) {
+			for _, rank := range []int{1, 4, 12} { // 12 is all of the smallest layer, whose export then has rank 24
+				t.Run(fmt.Sprintf("%s/%s/rank %d", name, init, rank), func(t *testing.T) {
 					cfg := configOf(init)
-					cfg.RSLoRA = rslora
+					cfg.Rank, cfg.RSLoRA = rank, rank == 4
 					s, before := newTestSet(t, layers, cfg, 1)
 					train(t, s, 0.05, 3)
 					want := effective(t, s)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polargo/polar/internal/check"
 	"gonum.org/v1/gonum/blas/blas64"
 	"gonum.org/v1/gonum/mat"
 )
@@ -137,9 +138,7 @@ func TestProductNorm(t *testing.T) {
 
 // TestPiSSATime reports how long the start of a SmolLM2-135M-sized model takes: 30 blocks of 576 and 1536.
 func TestPiSSATime(t *testing.T) {
-	if testing.Short() {
-		t.Skip("times a large start")
-	}
+	check.Long(t)
 	layers := testLayers()[:7]
 	for i, size := range [][2]int{{576, 576}, {192, 576}, {192, 576}, {576, 576}, {1536, 576}, {1536, 576}, {576, 1536}} {
 		layers[i].FanOut, layers[i].FanIn = size[0], size[1]

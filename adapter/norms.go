@@ -9,7 +9,8 @@ import (
 type Norm struct {
 	Layer         string
 	FanOut, FanIn int
-	// Delta is ‖ΔW‖ = ‖s(A Bᵀ - A0 B0ᵀ)‖, the change of the weight since the start; for weights from scratch ‖A Bᵀ‖.
+	// Delta is ‖ΔW‖ = ‖s(A Bᵀ - A0 B0ᵀ)‖, the change of the weight since the start, exactly zero while the factors are
+	// the start's; for weights from scratch ‖A Bᵀ‖.
 	Delta float64
 	// A and B are ‖A‖ and ‖B‖; Balance is ‖A‖/‖B‖, infinite while B is zero.
 	A, B, Balance float64
@@ -19,7 +20,8 @@ type Norm struct {
 func (n Norm) RMS() float64 { return n.Delta * math.Sqrt(float64(n.FanIn)/float64(n.FanOut)) }
 
 // Norms returns the norms of every pair in the model's order, from the factors in float64: ΔW is never formed. Its
-// error is float64 rounding relative to s·‖A‖·‖B‖. It returns an error naming the first layer that is not finite. Cost: O((m + n) r² + r³) a layer, on all cores.
+// error is float64 rounding relative to s·‖A‖·‖B‖. It returns an error naming the first layer that is not finite.
+// Cost: O((m + n) r² + r³) a layer, on all cores.
 func (s *Set) Norms() ([]Norm, error) {
 	if err := s.usable(); err != nil {
 		return nil, err
@@ -51,6 +53,9 @@ func (s *Set) norm(p pair) (Norm, error) {
 	if err != nil {
 		return out, err
 	}
+	if p.moved && unmoved(change.a, p.rank, 1) && unmoved(change.b, p.rank, -1) {
+		return out, nil // exactly the start: no rounding left in Delta
+	}
 	delta, err := productNorm(widen(change.a, m, rank), widen(change.b, n, rank))
 	out.Delta = p.scale * delta
 	return out, err
@@ -70,4 +75,16 @@ func (s *Set) change(p pair) (factors, int, error) {
 		a: besides(f.a, f0.a, p.layer.FanOut, 1),
 		b: besides(f.b, f0.b, p.layer.FanIn, -1),
 	}, 2 * p.rank, nil
+}
+
+// unmoved reports whether every row of [x, y] has y = sign·x, each of rank columns.
+func unmoved(rows []float32, rank int, sign float32) bool {
+	for at := 0; at < len(rows); at += 2 * rank {
+		for k := range rank {
+			if rows[at+rank+k] != sign*rows[at+k] {
+				return false
+			}
+		}
+	}
+	return true
 }
