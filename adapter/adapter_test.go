@@ -661,3 +661,14 @@ func TestNewPairs(t *testing.T) {
 		}
 	}
 }
+
+func TestScale(t *testing.T) {
+	for _, c := range []struct {
+		config Config
+		want   float64
+	}{{Config{Rank: 16, Alpha: 32}, 2}, {Config{Rank: 16, Alpha: 32, RSLoRA: true}, 8}, {Config{Rank: 1, Alpha: 0.5}, 0.5}} {
+		if got := c.config.Scale(); got != c.want {
+			t.Errorf("%+v: s = %g, want %g", c.config, got, c.want)
+		}
+	}
+}

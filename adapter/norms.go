@@ -43,10 +43,10 @@ func (s *Set) norm(p pair) (Norm, error) {
 		return out, err
 	}
 	if out.A, err = factorNorm(widen(f.a, m, p.rank)); err != nil {
-		return out, fmt.Errorf("A: %w", err)
+		return out, fmt.Errorf("factor A: %w", err)
 	}
 	if out.B, err = factorNorm(widen(f.b, n, p.rank)); err != nil {
-		return out, fmt.Errorf("B: %w", err)
+		return out, fmt.Errorf("factor B: %w", err)
 	}
 	out.Balance = out.A / out.B
 	change, rank, err := s.change(p)

@@ -59,9 +59,9 @@ func (p Pair) check() error {
 	case p.Rank < 1 || p.FanOut < 1 || p.FanIn < 1:
 		return fmt.Errorf("rank %d of a %d x %d layer, want all at least 1", p.Rank, p.FanOut, p.FanIn)
 	case len(p.A) != p.FanOut*p.Rank:
-		return fmt.Errorf("A has %d values, want %d x %d", len(p.A), p.FanOut, p.Rank)
+		return fmt.Errorf("factor A has %d values, want %d x %d", len(p.A), p.FanOut, p.Rank)
 	case len(p.B) != p.FanIn*p.Rank:
-		return fmt.Errorf("B has %d values, want %d x %d", len(p.B), p.FanIn, p.Rank)
+		return fmt.Errorf("factor B has %d values, want %d x %d", len(p.B), p.FanIn, p.Rank)
 	case !(p.Scale > 0) || math.IsInf(p.Scale, 0):
 		return fmt.Errorf("scale %g, want a positive number", p.Scale)
 	}

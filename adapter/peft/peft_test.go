@@ -146,7 +146,7 @@ func TestSaveRefuses(t *testing.T) {
 		{name: "NaN", want: `layer "model.layers.0.mlp.up_proj": factor A (lora_B) holds NaN at [1, 1]`, change: func(a *Adapter) { a.Pairs[0].A[3] = float32(math.NaN()) }},
 		{name: "infinite", want: "holds +Inf at [2, 0]", change: func(a *Adapter) { a.Pairs[1].B[2] = float32(math.Inf(1)) }},
 		{name: "scale", want: "scale 0", change: func(a *Adapter) { a.Pairs[0].Scale = 0 }},
-		{name: "length", want: "A has 9 values, want 5 x 2", change: func(a *Adapter) { a.Pairs[0].A = a.Pairs[0].A[:9] }},
+		{name: "length", want: "factor A has 9 values, want 5 x 2", change: func(a *Adapter) { a.Pairs[0].A = a.Pairs[0].A[:9] }},
 		{name: "twice", want: "twice", change: func(a *Adapter) { a.Pairs[1] = a.Pairs[0] }},
 	}
 	for _, c := range cases {
