@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -135,6 +137,12 @@ func (p *program) parser() (*kong.Kong, error) {
 		kong.Exit(func(status int) { panic(exited{status}) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110, FlagsLast: true}),
 		kong.ExplicitGroups(groups),
+		kong.FlagNamer(flagName),
 		kong.PostBuild(adjust),
 	)
+}
+
+// flagName names a field's flag as run names its configuration key, with - for _.
+func flagName(field string) string {
+	return strings.ReplaceAll(run.SettingKey(reflect.StructField{Name: field}), "_", "-")
 }

@@ -220,7 +220,7 @@ func scalarValue(flag *kong.Flag, text string) (any, error) {
 // checkChoice refuses a value outside a flag's list of choices, naming the nearest.
 func checkChoice(flag *kong.Flag, text string) error {
 	choices := flag.EnumSlice()
-	if len(choices) == 0 || slices.Contains(choices, text) {
+	if flag.Enum == "" || slices.Contains(choices, text) {
 		return nil
 	}
 	near := ""

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -57,6 +58,9 @@ func report(stderr io.Writer, err error) int {
 	return status
 }
 
+// wrongChoice is how the parser reports a value outside a flag's choices.
+var wrongChoice = regexp.MustCompile(`^(--\S+) must be one of (.*) but got "(.*)"$`)
+
 // parseHint turns a parser's message into statement and hint: the nearest name, or where the help is.
 func parseHint(parse *kong.ParseError, message string) (statement, hint string) {
 	statement, _, _ = strings.Cut(message, ", did you mean")
@@ -81,6 +85,14 @@ func parseHint(parse *kong.ParseError, message string) (statement, hint string) 
 			return statement, "did you mean 'polar " + near + "'?"
 		}
 		return statement, "the commands are " + strings.Join(commands, ", ")
+	}
+	if wrong := wrongChoice.FindStringSubmatch(statement); wrong != nil {
+		choices := strings.Split(strings.ReplaceAll(wrong[2], `"`, ""), ",")
+		statement = fmt.Sprintf("%s: unknown value %q, want one of %s", wrong[1], wrong[3], strings.Join(choices, ", "))
+		if near := nearest(wrong[3], choices); near != "" {
+			return statement, "did you mean " + near + "?"
+		}
+		return statement, ""
 	}
 	help := "polar --help"
 	if parse.Context != nil {

@@ -34,7 +34,7 @@ func (c *mergeCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	layers := len(set.Layers())
-	if err := set.Merge(loaded.Store); err != nil {
+	if err := set.Merge(); err != nil {
 		return fmt.Errorf("merge adapter %s: %w", c.Adapter, err)
 	}
 	if err := ctx.Err(); err != nil {

@@ -64,7 +64,7 @@ func (c *quickstartCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	p.warnSlow()
-	path, note, err := data.Resolve(ctx, data.Options{Path: c.Data, Offline: c.Offline})
+	path, note, err := data.Resolve(ctx, c.Data, c.Offline)
 	if err != nil {
 		return err
 	}

@@ -80,12 +80,11 @@ func (q *quickstart) print(base *run.Result, trials []trial, rate float64, muon,
 		if loss == "" {
 			loss = fmt.Sprintf("%.4f", t.loss)
 		}
+		chosen := ""
 		if t.rate == rate {
-			loss += " <- chosen"
-		} else {
-			loss += "          "
+			chosen = "<- chosen"
 		}
-		rows = append(rows, []string{fmt.Sprintf("%g", t.rate), loss})
+		rows = append(rows, []string{fmt.Sprintf("%g", t.rate), loss, chosen})
 	}
 	table(out, rows)
 	say("\nfine-tuning at rank %d on the second half, %d steps each:", q.rank, q.runSteps)
