@@ -89,7 +89,7 @@ func (p *program) guarded(ctx context.Context, args []string) (status int) {
 		case exited:
 			status = cause.status
 		default:
-			_, _ = fmt.Fprintf(p.stderr, "polar: internal error: %s\n", oneLine(fmt.Sprint(cause)))
+			_, _ = fmt.Fprintf(p.stderr, "polar: internal error: %s\n", withoutSecrets(oneLine(fmt.Sprint(cause))))
 			if debugging {
 				_, _ = p.stderr.Write(debug.Stack())
 			} else {
@@ -106,7 +106,7 @@ func (p *program) guarded(ctx context.Context, args []string) (status int) {
 		err = &problem{status: statusInterrupted, cause: errors.New("interrupted")}
 	}
 	if debugging {
-		_, _ = fmt.Fprintf(p.stderr, "%+v\n", err)
+		_, _ = fmt.Fprintln(p.stderr, withoutSecrets(fmt.Sprintf("%+v", err)))
 	}
 	return report(p.stderr, err)
 }

@@ -285,3 +285,21 @@ func TestResumeTakesTheFoldersSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestSecretsAreNeverPrinted(t *testing.T) {
+	t.Setenv("HF_TOKEN", "hf_secret")
+	for _, debugging := range []string{"", " --debug"} {
+		f := newFake(t)
+		f.play = func(_ context.Context, _ run.Config, sink run.Sink) (*run.Result, error) {
+			sink(run.Note{Text: "asking with hf_secret", Warning: true})
+			return nil, errors.New("get https://hub?token=hf_secret: refused")
+		}
+		if status := f.main(t.Context(), strings.Fields("finetune --model m --data d"+debugging)); status != statusFailed {
+			t.Errorf("status %d, want %d", status, statusFailed)
+		}
+		mustSay(t, f.err.String(), "token=$HF_TOKEN", "asking with $HF_TOKEN")
+		if strings.Contains(f.out.String()+f.err.String(), "hf_secret") {
+			t.Errorf("the token was printed:\n%s", f.err.String())
+		}
+	}
+}

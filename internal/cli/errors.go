@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"strings"
 
@@ -51,11 +52,21 @@ func report(stderr io.Writer, err error) int {
 		status = statusUsage
 		statement, hint = parseHint(parse, statement)
 	}
-	_, _ = fmt.Fprintf(stderr, "polar: %s\n", statement)
+	_, _ = fmt.Fprintf(stderr, "polar: %s\n", withoutSecrets(statement))
 	if hint != "" {
-		_, _ = fmt.Fprintf(stderr, "hint: %s\n", oneLine(hint))
+		_, _ = fmt.Fprintf(stderr, "hint: %s\n", withoutSecrets(oneLine(hint)))
 	}
 	return status
+}
+
+// withoutSecrets replaces the hub's token, should a library have put it into a message.
+func withoutSecrets(text string) string {
+	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
+		if secret := os.Getenv(name); secret != "" {
+			text = strings.ReplaceAll(text, secret, "$"+name)
+		}
+	}
+	return text
 }
 
 // wrongChoice is how the parser reports a value outside a flag's choices.

@@ -11,7 +11,7 @@ import (
 
 // outputFlags are what every training command has besides its run.Config.
 type outputFlags struct {
-	Config      configPath `short:"c" help:"YAML file of settings; a key is a flag's name with _ for -. Flags on the command line win." type:"existingfile" placeholder:"FILE" group:"output"`
+	Config      configPath `short:"c" help:"YAML file of settings; a key is a flag's name with _ for -. Flags on the command line win." placeholder:"FILE" group:"output"`
 	PrintConfig bool       `help:"Print the settings as YAML, ready for --config, and exit." group:"output"`
 	DryRun      bool       `help:"Print what would be trained, how long it takes and how much memory, and exit." group:"output"`
 	Quiet       bool       `short:"q" help:"Print only the result and errors." group:"output"`

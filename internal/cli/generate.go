@@ -131,14 +131,33 @@ func (c *generateCommand) open(ctx context.Context, p *program) (*writer, error)
 		Temperature: c.Temperature, TopP: c.TopP, TopK: c.TopK, MaxTokens: c.MaxTokens, Seed: c.Seed, Stop: tokenizer.Stops(loaded.Tokenizer),
 	}
 	if c.Chat {
-		if loaded.ChatTemplate == "" {
-			return nil, usagef("leave --chat out, or name a model with one", "%s has no chat template", loaded.NameOrPath)
-		}
-		if w.chat, err = tokenizer.ParseChatTemplate(loaded.ChatTemplate, tokenizer.Special(loaded.Tokenizer)); err != nil {
-			return nil, fmt.Errorf("chat template of %s: %w", loaded.NameOrPath, err)
+		if w.chat, err = c.template(loaded); err != nil {
+			return nil, err
 		}
 	}
 	return w, nil
+}
+
+// template returns the chat template: the one that travelled with the adapter, where one is used and has one, else the model's.
+func (c *generateCommand) template(loaded *hf.Loaded) (*tokenizer.ChatTemplate, error) {
+	source, from := loaded.ChatTemplate, loaded.NameOrPath
+	if c.Adapter != "" && !c.NoAdapter {
+		own, err := tokenizer.TemplateFromFolder(c.Adapter)
+		if err != nil {
+			return nil, err
+		}
+		if own != "" {
+			source, from = own, c.Adapter
+		}
+	}
+	if source == "" {
+		return nil, usagef("leave --chat out, or name a model with one", "%s has no chat template", from)
+	}
+	template, err := tokenizer.ParseChatTemplate(source, tokenizer.Special(loaded.Tokenizer))
+	if err != nil {
+		return nil, fmt.Errorf("chat template of %s: %w", from, err)
+	}
+	return template, nil
 }
 
 // write continues ids and streams the text; it returns the text.

@@ -11,7 +11,7 @@ import (
 
 // loadFlags say which model and adapter generate and merge read.
 type loadFlags struct {
-	Config   configPath `short:"c" help:"YAML file of settings; a key is a flag's name with _ for -. Flags on the command line win." type:"existingfile" placeholder:"FILE" group:"output"`
+	Config   configPath `short:"c" help:"YAML file of settings; a key is a flag's name with _ for -. Flags on the command line win." placeholder:"FILE" group:"output"`
 	Model    string     `help:"Model: a Hugging Face folder, a .gguf file, or a name on the hub; empty takes the base that the adapter names." placeholder:"PATH" group:"model"`
 	Revision string     `help:"Revision of a hub model (branch, tag or commit)." default:"main" group:"model"`
 	Adapter  string     `help:"Adapter: a folder in PEFT's format." placeholder:"DIR" group:"model"`

@@ -71,7 +71,7 @@ func (p *progress) print(text string) {
 		_, _ = fmt.Fprint(p.out, "\r\x1b[K")
 		p.started = ""
 	}
-	_, _ = io.WriteString(out, p.label+text+"\n")
+	_, _ = io.WriteString(out, p.label+withoutSecrets(text)+"\n")
 }
 
 // preparing shows how far a preparation is: one rewritten line on a terminal, one line for each thing elsewhere.

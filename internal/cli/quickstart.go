@@ -13,7 +13,7 @@ import (
 
 // quickstartCommand is 'polar quickstart': the main job, end to end, on text that needs no preparation.
 type quickstartCommand struct {
-	Config  configPath `short:"c" help:"YAML file of settings; a key is a flag's name with _ for -. Flags on the command line win." type:"existingfile" placeholder:"FILE" group:"output"`
+	Config  configPath `short:"c" help:"YAML file of settings; a key is a flag's name with _ for -. Flags on the command line win." placeholder:"FILE" group:"output"`
 	Data    string     `help:"Text to use: 'shakespeare' or a .txt file." default:"shakespeare" group:"data"`
 	Out     string     `short:"o" help:"Folder to write; empty chooses runs/quickstart-DATE." placeholder:"DIR" group:"run"`
 	Seed    int64      `help:"Seed of data order and initialisation." default:"0" group:"loop"`
