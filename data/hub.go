@@ -55,7 +55,7 @@ func (o Options) hubDataset(ctx context.Context, name string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	paths, err := repo.DownloadFiles(wanted...)
+	paths, err := repo.DownloadFilesCtx(ctx, wanted...)
 	if err != nil {
 		return "", fmt.Errorf("data: %s: %w", name, err)
 	}
