@@ -72,7 +72,7 @@ func shorten(s string) string {
 	return s
 }
 
-// adapt removes {% generation %} marks, which transformers defines for its own masks and Jinja does not know.
+// generationMarks removes {% generation %} and its end, which transformers defines for its own masks and Jinja does not know.
 var generationMarks = strings.NewReplacer("{% generation %}", "", "{% endgeneration %}", "", "{%- generation %}", "{#- -#}",
 	"{%- generation -%}", "{#- -#}", "{%- endgeneration %}", "{#- -#}", "{%- endgeneration -%}", "{#- -#}")
 

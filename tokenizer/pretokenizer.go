@@ -185,7 +185,7 @@ func scheme(prepend string, addPrefixSpace *bool) (string, error) {
 		}
 		return prepend, nil
 	}
-	return "", fmt.Errorf("Metaspace: prepend_scheme %q; known: always, first, never", prepend)
+	return "", fmt.Errorf("metaspace: prepend_scheme %q; known: always, first, never", prepend)
 }
 
 func (j *preTokenizerJSON) metaspace() (preTokenizer, error) {
