@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/metrics"
 	"strings"
 	"testing"
 )
@@ -123,4 +124,11 @@ func marks(b Batch, r int) string {
 		out.WriteByte('0' + byte(w))
 	}
 	return out.String()
+}
+
+// heap is the size of the objects in use, and of those not yet collected.
+func heap() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }

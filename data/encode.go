@@ -119,8 +119,8 @@ func (e *encoder) encodeChat(messages []tokenizer.Message) ([]int, []bool, error
 	if first < 0 {
 		return nil, nil, errors.New("messages: every label is masked, nothing to train on; remove the row")
 	}
-	// A template that ends turns with the end-of-text token has said it already.
-	if last := lastRun(trained); e.hasEOS && !slices.Contains(ids[last:], e.eos) && messages[len(messages)-1].Role == "assistant" {
+	// A template that writes something behind the last answer, or ends it with the end-of-text token, has ended it itself.
+	if e.hasEOS && trained[len(trained)-1] && !slices.Contains(ids[lastRun(trained):], e.eos) {
 		ids, trained = append(ids, e.eos), append(trained, true)
 	}
 	return ids, trained, nil

@@ -95,6 +95,10 @@ func expand(path string) (files []source, notes []string, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("data: %w", err)
 		}
+		if strings.HasPrefix(filepath.Base(m), ".") && !strings.HasPrefix(filepath.Base(path), ".") {
+			notes = append(notes, fmt.Sprintf("%s is hidden: ignored", m))
+			continue
+		}
 		if info.IsDir() {
 			notes = append(notes, fmt.Sprintf("%s matches the pattern but is a folder: ignored", m))
 			continue
