@@ -42,3 +42,8 @@ func gramFlops(m, n int, steps Schedule) int64 {
 }
 
 func cube(m int) int64 { return int64(m) * int64(m) * int64(m) }
+
+// SpectralNormFlops returns the operations of SpectralNorm with steps steps on one m x n matrix.
+func SpectralNormFlops(m, n, steps int) int64 {
+	return 2 * int64(2*steps+1) * int64(m) * int64(n)
+}
