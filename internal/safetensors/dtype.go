@@ -19,6 +19,11 @@ func toFloat32(dtype string, data []byte) ([]float32, error) {
 		return nil, fmt.Errorf("unknown type %s", dtype)
 	}
 	out := make([]float32, len(data)/width)
+	return out, convert(out, dtype, data)
+}
+
+// convert fills out from the little-endian bytes of as many floating-point numbers.
+func convert(out []float32, dtype string, data []byte) error {
 	switch dtype {
 	case "F32":
 		for i := range out {
@@ -37,9 +42,9 @@ func toFloat32(dtype string, data []byte) ([]float32, error) {
 			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:])))
 		}
 	default:
-		return nil, fmt.Errorf("type %s is not floating point (want F32, F16, BF16 or F64)", dtype)
+		return fmt.Errorf("type %s is not floating point (want F32, F16, BF16 or F64)", dtype)
 	}
-	return out, nil
+	return nil
 }
 
 // halfToFloat32 widens an IEEE 754 binary16 number; the result is exact.
