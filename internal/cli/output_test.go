@@ -102,11 +102,11 @@ func TestTerminalProgressDrawsABarAndRemovesIt(t *testing.T) {
 	p := &progress{out: &out, look: style{terminal: true}, now: time.Now}
 	p.event(run.Progress{What: "read text", Done: 1, Total: 2})
 	for step := 1; step <= 3; step++ {
-		p.event(run.StepDone{Step: step, Steps: 10, Loss: 2})
+		p.event(run.StepDone{Step: step, Steps: 3, Loss: 2})
 	}
-	p.event(run.Note{Text: "a line above the bar"})
-	time.Sleep(200 * time.Millisecond) // longer than a refresh
+	time.Sleep(400 * time.Millisecond) // longer than a refresh
+	p.event(run.Note{Text: "a line above the full bar"})
 	p.finish()
 	p.finish() // again does nothing
-	mustSay(t, out.String(), "read text … 50 %", "step 3/10", "loss 2.0000", "a line above the bar")
+	mustSay(t, out.String(), "read text … 50 %", "step 3/3", "loss 2.0000", "a line above the full bar")
 }

@@ -119,8 +119,7 @@ func (p *progress) startBar(e run.StepDone) {
 		p.started = ""
 	}
 	p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(30), mpb.WithAutoRefresh(), mpb.WithRefreshRate(150*time.Millisecond))
-	p.bar = p.bars.AddBar(int64(e.Steps),
-		mpb.BarRemoveOnComplete(),
+	p.bar = p.bars.AddBar(0, // a bar that completes by itself would swallow the lines that follow
 		mpb.PrependDecorators(decor.Name(p.label), decor.CountersNoUnit("step %d/%d ")),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
 			if text := p.text.Load(); text != nil {
@@ -129,6 +128,7 @@ func (p *progress) startBar(e run.StepDone) {
 			return ""
 		})),
 	)
+	p.bar.SetTotal(int64(e.Steps), false)
 }
 
 // finish takes the bar or the rewritten line away. It may be called more than once, and between two runs.
