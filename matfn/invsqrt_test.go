@@ -89,3 +89,44 @@ func TestInvSqrtScale(t *testing.T) {
 	}
 	check.Close(t, "R P R", flat(&unit), flat(mat.DenseCopyOf(eye)), 1e-3) // the ridge: 1e-5·cond·√r
 }
+
+// TestRootIteration holds the bare iteration to the spec's recurrence in float64, where the safety factor and the
+// symmetrisation show: on an eigenvalue far below the ridge, which ends unconverged, and on a matrix that is not symmetric.
+func TestRootIteration(t *testing.T) {
+	p := mat.NewDense(4, 4, []float64{1, 0.02, 0, 0, -0.02, 0.25, 0, 0, 0, 0, 1e-3, 0, 0, 0, 0, 1e-7})
+	recurrence := func(g float64, symmetrise bool) []float64 {
+		x, q := mat.NewDense(4, 4, []float64{1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}), mat.DenseCopyOf(p)
+		p := mat.DenseCopyOf(p)
+		for _, s := range rootSchedule {
+			var square, next mat.Dense
+			square.Mul(p, p)
+			q.Apply(func(i, j int, v float64) float64 {
+				v = s.B/math.Pow(g, 3)*v + s.C/math.Pow(g, 5)*square.At(i, j)
+				if i == j {
+					v += s.A / g
+				}
+				return v
+			}, p)
+			x.Mul(mat.DenseCopyOf(x), q)
+			next.Product(p, q, q)
+			p.CloneFrom(&next)
+			if symmetrise {
+				p.Add(&next, next.T())
+				p.Scale(0.5, p)
+			}
+		}
+		return flat(x)
+	}
+	got := flat(apply1(t, func(x *Node) *Node { return iterateRoot(x, identity(x, 4), rootSchedule) }, rounded(t, p)))
+	for _, i := range []int{0, 15} { // the block that is not symmetric, and the tiny eigenvalue, which dwarfs it
+		part := func(x []float64) []float64 { return []float64{x[i], x[(i+1)%16]} }
+		check.Close(t, fmt.Sprint("element ", i), part(got), part(recurrence(1.001, true)), wellTol)
+		bite := recurrence(1, true)
+		if i == 0 {
+			bite = recurrence(1.001, false)
+		}
+		if check.Relative(part(got), part(bite)) < wellTol {
+			t.Errorf("element %d: another recurrence passes", i)
+		}
+	}
+}
