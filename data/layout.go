@@ -91,7 +91,8 @@ func (o Options) openLayout(ctx context.Context, store *tokenStore, name string,
 		}
 		return &b.meta, starts.copyTo(out)
 	})
-	if wrong != nil {
+	var full cacheError
+	if wrong != nil && !errors.As(wrong, &full) {
 		return nil, wrong
 	}
 	if err != nil {
@@ -189,13 +190,12 @@ func (b *layoutBuilder) example(i int64, r record) error {
 	}
 	s.Truncated++
 	s.TruncatedTokens += int64(r.length - most)
-	if b.o.TrainOnPrompt {
-		trained = int64(most) - 1
-	} else if trained, err := b.countTrained(r.offset+1, int(most)-1); err != nil {
-		return err
-	} else {
-		s.TrainedTokens += trained
-		return b.place(piece{r.offset, i, most})
+	trained = int64(most) - 1
+	if !b.o.TrainOnPrompt {
+		var err error
+		if trained, err = b.countTrained(r.offset+1, int(most)-1); err != nil {
+			return err
+		}
 	}
 	s.TrainedTokens += trained
 	return b.place(piece{r.offset, i, most})

@@ -111,7 +111,7 @@ func (o Options) download(ctx context.Context, file string) error {
 		return fmt.Errorf("the download broke off: %w", err)
 	}
 	if got := sum(content); got != shakespeareHash {
-		return fmt.Errorf("%s gave %d bytes with sha256 %s..., want %d bytes with %s...", url, len(content), got[:12], shakespeareBytes, shakespeareHash[:12])
+		return fmt.Errorf("%s gave %d bytes whose sha256 begins %s, want %d bytes beginning %s", url, len(content), got[:12], shakespeareBytes, shakespeareHash[:12])
 	}
 	return atomicfile.WriteBytes(file, content)
 }

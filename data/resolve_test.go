@@ -35,7 +35,7 @@ func TestShakespeareFallsBack(t *testing.T) {
 	}{
 		"offline":    {nil, true, "--offline forbids its download"},
 		"refused":    {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, false, "403 Forbidden"},
-		"other text": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("To be")) }, false, "gave 5 bytes with sha256"},
+		"other text": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("To be")) }, false, "gave 5 bytes whose sha256"},
 		"broken off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte("To be"))
