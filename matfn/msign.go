@@ -67,7 +67,7 @@ func resolve(opts []Option) (steps Schedule, form Form) {
 // x [..., m, n], float32, float64, float16 or bfloat16 -> same shape and dtype; leading axes are a batch; half precision is
 // computed in float32.
 // Accuracy: 8 steps bring singular values above 1e-4·‖x‖_F into [0.99, 1.01] (TestMsignAccuracy), and leave in directions
-// of singular value zero at most 1e-2 of rounding (TestMsignRankDeficient); WithExactFinish, on x of full rank, is within
+// of singular value zero at most 2e-3 of rounding (TestMsignRankDeficient); WithExactFinish, on x of full rank, is within
 // 1e-3 of the SVD up to condition number 1e4 (TestMsignExactFinish). The scale of x does not matter from 1e-12 to 1e12 (TestMsignScale).
 // Cost: MsignFlopsOf(m, n, opts...), at most MsignFlops(m, n, steps) unless a form is asked for. NaN or Inf in a matrix makes all of that matrix NaN.
 // Panics while building the graph if x has rank < 2 or is not floating point, or the schedule is empty or not finite.

@@ -137,8 +137,8 @@ func TestMsignRankDeficient(t *testing.T) {
 		left.Mul(u.Slice(0, shape[0], 0, 10), v.Slice(0, shape[1], 0, 10).T())
 		for name, form := range forms {
 			low.Sub(apply1(t, msign(WithForm(form)), x), &left)
-			// Rounding x to float32 leaves singular values of about 1e-8, which the 8 steps take to about 2e-4 each.
-			if e := must[float64](t)(oracle.SpectralNorm(&low)); !(e < 1e-2) {
+			// The 8 steps are within 1e-3 on the ten; rounding x to float32 leaves others of 1e-8, which become 2e-4. Here 7.2e-4.
+			if e := must[float64](t)(oracle.SpectralNorm(&low)); !(e < 2e-3) {
 				t.Errorf("%s %v: differs from the polar factor of rank 10 by %.3g", name, shape, e)
 			}
 		}
