@@ -218,7 +218,7 @@ func (c *Corpus) Describe() []string {
 	for _, p := range c.parts() {
 		s := p.split.Stats()
 		if c.plain {
-			line := fmt.Sprintf("%s: %d tokens of plain text in %d rows of %d", p.name, s.Tokens+s.Dropped, s.Rows, c.options.Length)
+			line := fmt.Sprintf("%s: %d tokens of plain text in %d rows of %d", p.name, s.Tokens+s.Dropped+1, s.Rows, c.options.Length)
 			if s.Dropped > 0 {
 				line += fmt.Sprintf(" (%d at the end fill no row)", s.Dropped)
 			}
