@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -168,7 +169,7 @@ func TestFinetunePrintsPlanAndResult(t *testing.T) {
 	mustSay(t, f.out.String(),
 		"134.52 M parameters, 4.88 M train", "90 layers at rank 16", "model.layers.{0..29}.self_attn.{q,k}_proj", "model.layers.{0..29}.mlp.down_proj",
 		"lora-muon      420", "19.5 MB", "⟦What is 2+2?⟧It is 4.", "100 (2 epochs)", "1.90 GB", "3 min 20 s", "truncated 3 rows",
-		"2.5000  2.0000 (step 90)  2.0100", "█", "smallest 0.1, median 0.2, largest 0.4", "moved by up to 1.5", "at most 2e-06",
+		"validation loss  2.5000  2.0000 (step 90)  2.0100", "█", "smallest 0.1, median 0.2, largest 0.4", "moved by up to 1.5", "at most 2e-06",
 		"adapter   runs/fake/adapter", `polar generate --model m --adapter runs/fake/adapter 'Say it'\''s'`)
 }
 
@@ -302,4 +303,32 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 			t.Errorf("the token was printed:\n%s", f.err.String())
 		}
 	}
+}
+
+func TestRunWithoutValidationPrintsNoLoss(t *testing.T) {
+	for _, args := range []string{"finetune --model m --data d", "finetune --model m --data d --json"} {
+		f := newFake(t)
+		f.play = func(context.Context, run.Config, run.Sink) (*run.Result, error) {
+			result := fakeResult()
+			result.StartLoss, result.FinalLoss, result.BestLoss = math.NaN(), math.NaN(), math.Inf(1)
+			return result, nil
+		}
+		if status := f.main(t.Context(), strings.Fields(args)); status != statusOK {
+			t.Errorf("%s: status %d: %s", args, status, f.err.String())
+		}
+		if strings.Contains(args, "json") {
+			mustSay(t, f.out.String(), `"FinalLoss": null`, `"step": 100`)
+		} else {
+			mustSay(t, f.out.String(), "no validation data")
+		}
+	}
+}
+
+func TestVerifySaysThatItVerified(t *testing.T) {
+	f := newFake(t)
+	f.play = func(context.Context, run.Config, run.Sink) (*run.Result, error) { return nil, nil }
+	if status := f.main(t.Context(), strings.Fields("finetune --resume --verify 5 -o out")); status != statusOK {
+		t.Errorf("status %d: %s", status, f.err.String())
+	}
+	mustSay(t, f.out.String(), "verified: replaying up to 5 steps of out")
 }

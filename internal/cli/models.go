@@ -7,6 +7,7 @@ import (
 	"github.com/polargo/polar/adapter"
 	"github.com/polargo/polar/adapter/peft"
 	"github.com/polargo/polar/model/hf"
+	"github.com/polargo/polar/run"
 )
 
 // loadFlags say which model and adapter generate and merge read.
@@ -37,7 +38,14 @@ func (f loadFlags) load(ctx context.Context, p *program, withAdapter bool) (*hf.
 	if name == "" {
 		return nil, nil, usagef("give --model a folder, a .gguf file or a hub name, or --adapter a folder that names its base", "no model")
 	}
-	loaded, err := hf.Load(ctx, name, hf.LoadOptions{Offline: f.Offline, Revision: f.Revision, NeedTokenizer: true})
+	progress := p.newProgress(false)
+	defer progress.finish()
+	loaded, err := hf.Load(ctx, name, hf.LoadOptions{
+		Offline: f.Offline, Revision: f.Revision, NeedTokenizer: true,
+		Progress: func(file string, done, total int64) {
+			progress.event(run.Progress{What: "download " + file, Done: done, Total: total})
+		},
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -76,15 +76,15 @@ func (q *quickstart) print(base *run.Result, trials []trial, rate float64, muon,
 	say("\nlearning rates of LoRA-Muon on the rank-%d proxy, validation loss after %d steps:", q.proxyRank, q.proxySteps)
 	rows := [][]string{{"rate", "loss"}}
 	for _, t := range trials {
-		loss := t.failure
-		if loss == "" {
-			loss = fmt.Sprintf("%.4f", t.loss)
+		text := t.failure
+		if text == "" {
+			text = loss(t.loss)
 		}
 		chosen := ""
 		if t.rate == rate {
 			chosen = "<- chosen"
 		}
-		rows = append(rows, []string{fmt.Sprintf("%g", t.rate), loss, chosen})
+		rows = append(rows, []string{fmt.Sprintf("%g", t.rate), text, chosen})
 	}
 	table(out, rows)
 	say("\nfine-tuning at rank %d on the second half, %d steps each:", q.rank, q.runSteps)
@@ -111,7 +111,7 @@ func (q *quickstart) print(base *run.Result, trials []trial, rate float64, muon,
 // comparisonRow is one optimizer's line of the table.
 func comparisonRow(name string, rate float64, result *run.Result) []string {
 	return []string{
-		name, fmt.Sprintf("%g", rate), fmt.Sprintf("%.4f", result.StartLoss), fmt.Sprintf("%.4f", result.BestLoss),
-		fmt.Sprintf("%.4f", result.FinalLoss), span(seconds(result.Seconds).Round(time.Second)),
+		name, fmt.Sprintf("%g", rate), loss(result.StartLoss), loss(result.BestLoss),
+		loss(result.FinalLoss), span(seconds(result.Seconds).Round(time.Second)),
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,10 +15,14 @@ import (
 func printResult(out io.Writer, cfg run.Config, result *run.Result) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	say("\n%s %d steps in %s, %.0f tokens/s", finished(result), result.Steps, span(seconds(result.Seconds)), result.TokensPerSecond)
-	table(out, [][]string{
-		{"validation loss", "start", "best", "final"},
-		{"", fmt.Sprintf("%.4f", result.StartLoss), fmt.Sprintf("%.4f (step %d)", result.BestLoss, result.BestStep), fmt.Sprintf("%.4f", result.FinalLoss)},
-	})
+	if isFinite(result.FinalLoss) {
+		table(out, [][]string{
+			{"", "start", "best", "final"},
+			{"validation loss", loss(result.StartLoss), fmt.Sprintf("%s (step %d)", loss(result.BestLoss), result.BestStep), loss(result.FinalLoss)},
+		})
+	} else {
+		say("  no validation data, no validation loss")
+	}
 	if line := sparkline(result.Losses, 60); line != "" {
 		say("  training loss  %s", line)
 	}
@@ -34,6 +39,16 @@ func printResult(out io.Writer, cfg run.Config, result *run.Result) {
 		say("model     %s", result.Model)
 	}
 	say("try       %s", nextCommand(cfg, result))
+}
+
+func isFinite(number float64) bool { return !math.IsNaN(number) && !math.IsInf(number, 0) }
+
+// loss writes a loss, or a dash where none was measured.
+func loss(value float64) string {
+	if !isFinite(value) {
+		return "-"
+	}
+	return fmt.Sprintf("%.4f", value)
 }
 
 func finished(result *run.Result) string {

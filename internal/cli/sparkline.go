@@ -7,7 +7,7 @@ import "math"
 func sparkline(values []float64, width int) string {
 	var finite []float64
 	for _, v := range values {
-		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+		if isFinite(v) {
 			finite = append(finite, v)
 		}
 	}

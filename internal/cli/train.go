@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"reflect"
 	"strings"
 
@@ -47,6 +46,10 @@ func (p *program) train(ctx context.Context, cfg run.Config, output outputFlags,
 	if err != nil {
 		return err
 	}
+	if result == nil { // --verify trains nothing
+		_, _ = fmt.Fprintf(human, "verified: replaying up to %d steps of %s gave the same losses, weights, optimizer state and data order\n", session.config.Verify, session.config.Out)
+		return nil
+	}
 	if output.JSON {
 		return writeJSON(p.stdout, result)
 	}
@@ -78,7 +81,7 @@ func checkConfig(cfg run.Config) error {
 			if field.Type.Kind() != reflect.Float64 {
 				continue
 			}
-			if number := value.Field(i).Float(); math.IsNaN(number) || math.IsInf(number, 0) {
+			if number := value.Field(i).Float(); !isFinite(number) {
 				name := strings.ReplaceAll(run.SettingKey(field), "_", "-")
 				return usagef("", "--%s is %v, want a finite number", name, number)
 			}
@@ -99,9 +102,38 @@ func (p *program) warnSlow() {
 // slowBuild reports whether GOEXPERIMENT=simd would have made this binary faster.
 func slowBuild() bool { return goarch == "amd64" && !backend.SIMD() }
 
-// writeJSON writes a value as indented JSON; numbers that JSON has no form for are refused by the encoder.
-func writeJSON(out io.Writer, value any) error {
+// writeJSON writes a result as indented JSON; numbers that JSON has no form for, such as the validation loss of a run
+// without validation data, are null.
+func writeJSON(out io.Writer, result *run.Result) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	return encoder.Encode(jsonValue(reflect.ValueOf(*result)))
+}
+
+// jsonValue copies a value of structs, slices and scalars with null for numbers that are not finite.
+func jsonValue(value reflect.Value) any {
+	switch value.Kind() {
+	case reflect.Float64:
+		if number := value.Float(); isFinite(number) {
+			return number
+		}
+		return nil
+	case reflect.Slice:
+		list := make([]any, value.Len())
+		for i := range list {
+			list[i] = jsonValue(value.Index(i))
+		}
+		return list
+	case reflect.Struct:
+		fields := map[string]any{}
+		for i := range value.NumField() {
+			name := value.Type().Field(i).Name
+			if tag := value.Type().Field(i).Tag.Get("json"); tag != "" {
+				name = tag
+			}
+			fields[name] = jsonValue(value.Field(i))
+		}
+		return fields
+	}
+	return value.Interface()
 }
