@@ -25,19 +25,20 @@ type trainer struct {
 	close  func() error
 }
 
-// program is one invocation: its streams and the two things that tests replace, preparing a run and listening to signals.
+// program is one invocation: its streams and what tests replace: preparing a run, listening to signals, quickstart's size.
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	prepare        func(context.Context, run.Config, run.Sink) (*trainer, error)
 	notify         func(chan<- os.Signal) (stop func())
+	recipe         recipe
 	warnedSlow     bool
 }
 
 // Main runs one command and returns the exit status. The caller exits with it: after a second interrupt Main returns while
 // the command is still at work.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, prepare: prepareRun, notify: notifyInterrupts}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, prepare: prepareRun, notify: notifyInterrupts, recipe: quickstartRecipe}
 	return p.main(ctx, args)
 }
 

@@ -30,7 +30,7 @@ func newFake(t *testing.T) *fake {
 	t.Helper()
 	t.Setenv("NO_COLOR", "1")
 	f := &fake{play: func(context.Context, run.Config, run.Sink) (*run.Result, error) { return fakeResult(), nil }}
-	f.program = &program{stdin: strings.NewReader(""), stdout: &f.out, stderr: &f.err}
+	f.program = &program{stdin: strings.NewReader(""), stdout: &f.out, stderr: &f.err, recipe: quickstartRecipe}
 	f.notify = func(signals chan<- os.Signal) func() { f.signals = signals; return func() {} }
 	f.prepare = func(_ context.Context, cfg run.Config, sink run.Sink) (*trainer, error) {
 		f.configs = append(f.configs, cfg)

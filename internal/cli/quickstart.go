@@ -68,7 +68,7 @@ func (c *quickstartCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	q := &quickstart{recipe: quickstartRecipe, command: c, p: p, progress: p.newProgress(c.Quiet), started: time.Now()}
+	q := &quickstart{recipe: p.recipe, command: c, p: p, progress: p.newProgress(c.Quiet), started: time.Now()}
 	defer q.progress.finish()
 	if note != "" {
 		q.progress.heading("%s", note)
