@@ -30,7 +30,7 @@ func (f *fields) qwenCommon(c *model.Config) {
 		}
 	}
 	window := f.sizeOr("sliding_window", 4096)
-	if f.isNull("sliding_window") || !f.flag("use_sliding_window", false) {
+	if on := f.flag("use_sliding_window", false); !on || f.isNull("sliding_window") {
 		window = 0
 	}
 	kind, from := f.onlyFullLayers("full_attention", "sliding_attention"), 0

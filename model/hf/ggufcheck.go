@@ -105,7 +105,7 @@ func (h *ggufHeader) check() error {
 	}
 	left := uint64(h.size - h.at)
 	if tensors > maxGGUFTensors || tensors > left/24 || keys > maxGGUFKeys || keys > left/13 {
-		return fmt.Errorf("its header claims %d tensors and %d keys, which do not fit a file of %d bytes", tensors, keys, h.size)
+		return fmt.Errorf("its header claims %d tensors and %d keys, which do not fit a file of %d bytes: truncated or damaged", tensors, keys, h.size)
 	}
 	if err := h.keys(int(keys)); err != nil {
 		return err

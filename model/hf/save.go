@@ -1,13 +1,16 @@
 package hf
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -40,6 +43,7 @@ func (l *Loaded) Extra() SaveOptions {
 // if all it holds is a model's files; otherwise it is refused. One tensor at a time is copied.
 func Save(dir string, dec *model.Decoder, store *mlmodel.Store, opts SaveOptions) error {
 	err := graphx.Try(func() error { return save(dir, dec, store, opts) })
+	debug.FreeOSMemory() // the buffer of the largest tensor
 	if err != nil {
 		return fmt.Errorf("save model to %s: %w", dir, err)
 	}
@@ -56,6 +60,7 @@ func save(dir string, dec *model.Decoder, store *mlmodel.Store, opts SaveOptions
 		return err
 	}
 	files["config.json"] = config
+	scratch := &scratch{}
 	sources := make([]safetensors.Source, 0, len(dec.Parameters()))
 	for _, p := range dec.Parameters() {
 		value, err := parameter(store, p)
@@ -65,7 +70,7 @@ func save(dir string, dec *model.Decoder, store *mlmodel.Store, opts SaveOptions
 		if got := value.Shape(); got.DType != dtypes.Float32 || !slices.Equal(got.Dimensions, p.Shape) {
 			return fmt.Errorf("parameter %s is %s, want float32 %v", p.Name, got, p.Shape)
 		}
-		sources = append(sources, tensorSource(p, value))
+		sources = append(sources, scratch.source(p, value))
 	}
 	if err := replaceable(dir); err != nil {
 		return err
@@ -80,8 +85,11 @@ func save(dir string, dec *model.Decoder, store *mlmodel.Store, opts SaveOptions
 	})
 }
 
-// tensorSource gives a parameter to the writer in the checkpoint's layout.
-func tensorSource(p model.Parameter, value *tensors.Tensor) safetensors.Source {
+// scratch is the buffer of the tensor being written; tensors are written one after another.
+type scratch struct{ bytes []byte }
+
+// source gives a parameter to the writer in the checkpoint's layout.
+func (s *scratch) source(p model.Parameter, value *tensors.Tensor) safetensors.Source {
 	shape := slices.Clone(p.Shape)
 	if p.Conv1D {
 		slices.Reverse(shape)
@@ -90,15 +98,17 @@ func tensorSource(p model.Parameter, value *tensors.Tensor) safetensors.Source {
 		if err := checkFinite(p.Name, value); err != nil {
 			return nil, err
 		}
-		var bytes []byte
 		err := tensors.ConstFlatData(value, func(flat []float32) {
 			if p.Conv1D {
 				flat = slices.Clone(flat)
 				transpose(flat, p.Shape[0], p.Shape[1])
 			}
-			bytes = safetensors.FromFloat32(p.Name, shape, flat).Data
+			s.bytes = slices.Grow(s.bytes[:0], 4*len(flat))
+			for _, x := range flat {
+				s.bytes = binary.LittleEndian.AppendUint32(s.bytes, math.Float32bits(x))
+			}
 		})
-		return bytes, err
+		return s.bytes, err
 	}}
 }
 
