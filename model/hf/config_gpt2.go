@@ -18,6 +18,6 @@ func parseGPT2(f *fields) model.Config {
 func writeGPT2(out map[string]any, c model.Config) {
 	out["vocab_size"], out["n_embd"], out["n_positions"], out["n_ctx"] = c.VocabSize, c.Hidden, c.MaxPositions, c.MaxPositions
 	out["n_layer"], out["n_head"], out["n_inner"] = c.Layers, c.Heads, c.Intermediate
-	out["layer_norm_epsilon"], out["activation_function"] = c.NormEps, activationName(c.Activation)
+	out["layer_norm_epsilon"], out["activation_function"] = decimal(c.NormEps), activationName(c.Activation)
 	out["tie_word_embeddings"] = c.TiedEmbeddings
 }

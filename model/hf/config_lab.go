@@ -29,7 +29,7 @@ func writeLab(out map[string]any, c model.Config) {
 	out["vocab_size"], out["hidden_size"], out["intermediate_size"] = c.VocabSize, c.Hidden, c.Intermediate
 	out["num_hidden_layers"], out["num_attention_heads"], out["num_key_value_heads"] = c.Layers, c.Heads, c.KVHeads
 	out["head_dim"], out["max_position_embeddings"] = c.HeadDim, c.MaxPositions
-	out["norm"], out["norm_eps"], out["qk_norm"], out["embedding_norm"] = c.Norm, c.NormEps, c.QKNorm, c.EmbeddingNorm
+	out["norm"], out["norm_eps"], out["qk_norm"], out["embedding_norm"] = c.Norm, decimal(c.NormEps), c.QKNorm, c.EmbeddingNorm
 	out["positions"], out["activation"], out["gated"] = c.Positions, c.Activation, c.Gated
 	out["qkv_bias"], out["attention_bias"], out["mlp_bias"] = c.QKVBias, c.AttentionBias, c.MLPBias
 	out["tie_word_embeddings"] = c.TiedEmbeddings

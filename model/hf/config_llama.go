@@ -31,7 +31,7 @@ func (f *fields) llamaLike(architecture string) model.Config {
 func writeLlamaLike(out map[string]any, c model.Config) {
 	out["vocab_size"], out["hidden_size"], out["intermediate_size"] = c.VocabSize, c.Hidden, c.Intermediate
 	out["num_hidden_layers"], out["num_attention_heads"], out["num_key_value_heads"] = c.Layers, c.Heads, c.KVHeads
-	out["head_dim"], out["max_position_embeddings"], out["rms_norm_eps"] = c.HeadDim, c.MaxPositions, c.NormEps
+	out["head_dim"], out["max_position_embeddings"], out["rms_norm_eps"] = c.HeadDim, c.MaxPositions, decimal(c.NormEps)
 	out["hidden_act"], out["tie_word_embeddings"] = activationName(c.Activation), c.TiedEmbeddings
 	writeRope(out, c.Rope)
 }

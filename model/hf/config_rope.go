@@ -1,6 +1,7 @@
 package hf
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/polargo/polar/model"
@@ -43,15 +44,27 @@ func (f *fields) ropeScaling() (s model.RopeScaling) {
 
 // writeRope puts a rotary setting into a config.json in the form that transformers 4 and 5 both read.
 func writeRope(out map[string]any, r model.Rope) {
-	out["rope_theta"] = r.Base
+	out["rope_theta"] = decimal(r.Base)
 	s := r.Scaling
 	switch s.Type {
 	case "linear":
-		out["rope_scaling"] = map[string]any{"rope_type": "linear", "type": "linear", "factor": s.Factor}
+		out["rope_scaling"] = map[string]any{"rope_type": "linear", "type": "linear", "factor": decimal(s.Factor)}
 	case "llama3":
-		out["rope_scaling"] = map[string]any{"rope_type": "llama3", "factor": s.Factor, "low_freq_factor": s.LowFreqFactor,
-			"high_freq_factor": s.HighFreqFactor, "original_max_position_embeddings": s.OriginalMaxPositions}
+		out["rope_scaling"] = map[string]any{"rope_type": "llama3", "factor": decimal(s.Factor), "low_freq_factor": decimal(s.LowFreqFactor),
+			"high_freq_factor": decimal(s.HighFreqFactor), "original_max_position_embeddings": s.OriginalMaxPositions}
 	default:
 		out["rope_scaling"] = json.RawMessage("null")
 	}
+}
+
+// decimal is a float that JSON shows as one: transformers wants 4.0, not 4, where a float belongs.
+type decimal float64
+
+// MarshalJSON writes the shortest number that reads back the same, with a point or an exponent.
+func (d decimal) MarshalJSON() ([]byte, error) {
+	text, err := json.Marshal(float64(d))
+	if err == nil && !bytes.ContainsAny(text, ".e") {
+		text = append(text, ".0"...)
+	}
+	return text, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"maps"
 	"math"
 	"os"
@@ -16,6 +17,9 @@ import (
 	"github.com/polargo/polar/internal/safetensors"
 	"github.com/polargo/polar/tokenizer"
 )
+
+// keep is for bench/check_hf_roundtrip.py.
+var keep = flag.String("keep", "", "folder to keep the models that TestSaveLoad saves in")
 
 // goldens are the folders that transformers wrote.
 var goldens = []string{"llama", "llama-tied-linear", "mistral", "qwen2", "qwen3", "gpt2"}
@@ -75,6 +79,9 @@ func TestSaveLoad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			first := mustLoad(t, golden(name), LoadOptions{})
 			dir := filepath.Join(t.TempDir(), "out")
+			if *keep != "" {
+				dir = filepath.Join(*keep, name)
+			}
 			if err := Save(dir, first.Decoder, first.Store, first.Extra()); err != nil {
 				t.Fatal(err)
 			}
