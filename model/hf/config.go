@@ -67,7 +67,8 @@ var ignored = set(`architectures model_type torch_dtype dtype transformers_versi
 // onlyValue are fields that change the result, with the one value that Polar implements (as JSON); null and absence count too.
 var onlyValue = map[string]string{
 	"rope_interleaved": "false", "is_encoder_decoder": "false", "add_cross_attention": "false", "partial_rotary_factor": "1",
-	"use_mrope": "false", "chunk_size_feed_forward": "0", "tie_encoder_decoder": "false", "pruned_heads": "{}", "scale_attn_weights": "true",
+	"use_mrope": "false", "attention_bias": "false", "mlp_bias": "false", "use_sliding_window": "false",
+	"chunk_size_feed_forward": "0", "tie_encoder_decoder": "false", "pruned_heads": "{}", "scale_attn_weights": "true",
 	"scale_attn_by_inverse_layer_idx": "false", "cross_attention_hidden_size": "null", "quantization_config": "null", "use_qk_norm": "false",
 }
 

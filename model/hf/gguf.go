@@ -139,16 +139,16 @@ func (s *ggufSource) close() { _ = s.reader.Close() }
 
 func (s *ggufSource) read(at located, p model.Parameter, backend compute.Backend) (*tensors.Tensor, error) {
 	info, _ := s.file.GetTensorInfo(at.name)
-	half := info.Type == gguf.TensorTypeF16 || info.Type == gguf.TensorTypeBF16
+	half, from := info.Type == gguf.TensorTypeF16 || info.Type == gguf.TensorTypeBF16, backend
 	if half || backend != nil && !backend.HasSharedBuffers() {
-		backend = nil
+		from = nil
 	}
-	value, err := s.reader.ReadTensor(backend, at.name)
+	value, err := s.reader.ReadTensor(from, at.name)
 	if err != nil {
 		return nil, oneLine(err)
 	}
 	if half {
-		if value, err = widen(value); err != nil {
+		if value, err = widen(value, backend); err != nil {
 			return nil, err
 		}
 	}
@@ -158,9 +158,9 @@ func (s *ggufSource) read(at located, p model.Parameter, backend compute.Backend
 	return value, err
 }
 
-// widen converts a tensor of 16-bit numbers to float32.
-func widen(half *tensors.Tensor) (*tensors.Tensor, error) {
-	value, err := newTensor(nil, half.Shape().Dimensions)
+// widen converts a tensor of 16-bit numbers to float32 and frees it.
+func widen(half *tensors.Tensor, backend compute.Backend) (*tensors.Tensor, error) {
+	value, err := newTensor(backend, half.Shape().Dimensions)
 	if err != nil {
 		return nil, err
 	}
