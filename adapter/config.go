@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/polargo/polar/internal/nearest"
 )
 
 // The initialisations, by name.
@@ -64,7 +66,7 @@ func (c Config) Check() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown init %q; known: %s (did you mean %q?)", c.Init, strings.Join(Inits(), ", "), nearest(c.Init, Inits(), 1)[0])
+	return fmt.Errorf("unknown init %q; known: %s (did you mean %q?)", c.Init, strings.Join(Inits(), ", "), nearest.Words(c.Init, Inits(), 1)[0])
 }
 
 // startsAtZero reports whether the product A0 B0ᵀ is zero, so that the base needs no adjustment.

@@ -6,6 +6,7 @@ import (
 
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/polargo/polar/adapter/peft"
+	"github.com/polargo/polar/internal/nearest"
 	"github.com/polargo/polar/param"
 )
 
@@ -148,7 +149,7 @@ func assign(layers []param.Layer, a *peft.Adapter) (map[int]peft.Pair, []string)
 		for i, layer := range layers {
 			names[i] = layer.Name
 		}
-		problems = append(problems, fmt.Sprintf("the model has no layer %s (nearest: %s)", p.Layer, nearest(p.Layer, names, 1)[0]))
+		problems = append(problems, fmt.Sprintf("the model has no layer %s (nearest: %s)", p.Layer, nearest.Words(p.Layer, names, 1)[0]))
 	}
 	return out, problems
 }

@@ -1,13 +1,13 @@
 package adapter
 
 import (
-	"cmp"
 	"fmt"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/polargo/polar/internal/nearest"
 	"github.com/polargo/polar/param"
 )
 
@@ -124,7 +124,7 @@ func nothingMatched(layers []param.Layer, target string) string {
 			return fmt.Sprintf("target %q is no linear layer; for those inside it use \"*.%s.*\"", target, target)
 		}
 	}
-	return fmt.Sprintf("target %q matches nothing; nearest: %s", target, strings.Join(nearest(target, candidates(layers, target), 3), ", "))
+	return fmt.Sprintf("target %q matches nothing; nearest: %s", target, strings.Join(nearest.Words(target, candidates(layers, target), 3), ", "))
 }
 
 // endings returns the distinct last parts of the layers' names in order.
@@ -158,32 +158,4 @@ func candidates(layers []param.Layer, target string) []string {
 		add(layer.Name)
 	}
 	return out
-}
-
-// nearest returns up to count of the words, those of the smallest edit distance first, equal ones in their order.
-func nearest(word string, words []string, count int) []string {
-	sorted := slices.Clone(words)
-	slices.SortStableFunc(sorted, func(a, b string) int { return cmp.Compare(editDistance(word, a), editDistance(word, b)) })
-	return sorted[:min(count, len(sorted))]
-}
-
-// editDistance is the Levenshtein distance in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

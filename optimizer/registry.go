@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/polargo/polar/internal/nearest"
 	"github.com/polargo/polar/param"
 )
 
@@ -39,40 +40,15 @@ func Known() []Info {
 // find returns the entry called name, or an error that lists the known names and the nearest.
 func find(name string) (*entry, error) {
 	var names []string
-	nearest, distance := "", len(name)/2+1 // farther than half the name is no likely slip
 	for _, e := range registry() {
 		if e.name == name {
 			return e, nil
 		}
 		names = append(names, e.name)
-		if d := editDistance(strings.ToLower(name), e.name); d <= distance {
-			nearest, distance = e.name, d-1
-		}
 	}
 	hint := ""
-	if nearest != "" {
-		hint = fmt.Sprintf("; did you mean %q?", nearest)
+	if word := nearest.Word(strings.ToLower(name), names); word != "" {
+		hint = fmt.Sprintf("; did you mean %q?", word)
 	}
 	return nil, fmt.Errorf("unknown optimizer %q; known: %s%s", name, strings.Join(names, ", "), hint)
-}
-
-// editDistance returns the Levenshtein distance of two short names.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/polargo/polar/internal/nearest"
 )
 
 // configPath is the type of the --config flag: when it is given, the file's keys become values of the flags that the
@@ -142,7 +143,7 @@ func nearKey(key string, flags []*kong.Flag) string {
 			keys = append(keys, settingKey(flag))
 		}
 	}
-	if near := nearest(strings.ToLower(strings.ReplaceAll(key, "-", "_")), keys); near != "" {
+	if near := nearest.Word(strings.ToLower(strings.ReplaceAll(key, "-", "_")), keys); near != "" {
 		return fmt.Sprintf("; did you mean %q?", near)
 	}
 	return "; a key is a flag's name with _ for -"
@@ -224,7 +225,7 @@ func checkChoice(flag *kong.Flag, text string) error {
 		return nil
 	}
 	near := ""
-	if word := nearest(text, choices); word != "" {
+	if word := nearest.Word(text, choices); word != "" {
 		near = fmt.Sprintf("; did you mean %q?", word)
 	}
 	return fmt.Errorf("unknown value %q, want one of %s%s", text, strings.Join(choices, ", "), near)

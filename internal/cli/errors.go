@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"github.com/polargo/polar/internal/nearest"
 )
 
 // The exit statuses.
@@ -82,7 +83,7 @@ func parseHint(parse *kong.ParseError, message string) (statement, hint string) 
 				flags = append(flags, "--"+flag.Name)
 			}
 		}
-		if near := nearest(name, flags); near != "" {
+		if near := nearest.Word(name, flags); near != "" {
 			return statement, "did you mean " + near + "?"
 		}
 	}
@@ -92,7 +93,7 @@ func parseHint(parse *kong.ParseError, message string) (statement, hint string) 
 			commands = append(commands, child.Name)
 		}
 		statement = "unknown command " + name
-		if near := nearest(name, commands); near != "" {
+		if near := nearest.Word(name, commands); near != "" {
 			return statement, "did you mean 'polar " + near + "'?"
 		}
 		return statement, "the commands are " + strings.Join(commands, ", ")
@@ -100,7 +101,7 @@ func parseHint(parse *kong.ParseError, message string) (statement, hint string) 
 	if wrong := wrongChoice.FindStringSubmatch(statement); wrong != nil {
 		choices := strings.Split(strings.ReplaceAll(wrong[2], `"`, ""), ",")
 		statement = fmt.Sprintf("%s: unknown value %q, want one of %s", wrong[1], wrong[3], strings.Join(choices, ", "))
-		if near := nearest(wrong[3], choices); near != "" {
+		if near := nearest.Word(wrong[3], choices); near != "" {
 			return statement, "did you mean " + near + "?"
 		}
 		return statement, ""

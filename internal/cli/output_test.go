@@ -40,15 +40,6 @@ func TestSparkline(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	words := []string{"learning_rate", "rank", "weight_decay", "lora-muon"}
-	for name, want := range map[string]string{"learnign_rate": "learning_rate", "rnak": "rank", "wd": "", "lora-muno": "lora-muon", "weight": "weight_decay", "": "", "xyz": ""} {
-		if got := nearest(name, words); got != want {
-			t.Errorf("%q: %q, want %q", name, got, want)
-		}
-	}
-}
-
 func TestUnits(t *testing.T) {
 	for got, want := range map[string]string{
 		count(999): "999", count(12_345): "12.3 k", count(134_515_008): "134.52 M", count(7e9): "7.00 G",
