@@ -2,6 +2,7 @@ package optimizer
 
 import (
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/polargo/polar/matfn"
 	"github.com/polargo/polar/param"
 )
 
@@ -31,7 +32,7 @@ var loraMuonEntry = entry{
 //	A   ← k A + ΔA/k                              B   ← k B + ΔB/k,   k = sqrt(1 - lambda·eta)
 //
 // A zero factor has a zero inverse root: then the other factor's gradient is zero as well, and does not move.
-// Cost a pair: (6 + 4·8)(m+n) r² + (16·7 + 4·8) r³ operations for 8 polar and 7 root steps.
+// Cost a pair: at most (6 + 4·8)(m+n) r² + (16·7 + 4·8) r³ operations for 8 polar and 7 root steps; Msign may need fewer.
 // Ref: LoRA-Muon, arXiv 2606.12921.
 type loraMuonRule struct {
 	beta, weightDecay float64

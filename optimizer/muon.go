@@ -2,6 +2,7 @@ package optimizer
 
 import (
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/polargo/polar/matfn"
 	"github.com/polargo/polar/param"
 )
 
