@@ -1,0 +1,103 @@
+package run
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/polargo/polar/backend"
+	"github.com/polargo/polar/model"
+)
+
+// Rates that the time estimate assumes: the share of a machine's product rate that a whole step reaches, as measured on a
+// 2-core AVX-512 machine (see bench/results). The first steps of a run replace the estimate.
+const (
+	flopsPerSecondSIMD   = 25e9
+	flopsPerSecondScalar = 4e9
+)
+
+// buildPlan describes the prepared run.
+func (s *Session) buildPlan() error {
+	p := &s.Plan
+	p.Model, p.Backend = s.Config.Model, backend.Name(s.Config.Backend)
+	if s.Config.Lab != nil {
+		p.Model = fmt.Sprintf("lab transformer, %d layers of width %d, from scratch", s.Config.Lab.Layers, s.Config.Lab.Hidden)
+	}
+	p.Tokenizer = fmt.Sprintf("%d tokens", s.tokenizer.VocabSize())
+	p.TokensPerStep = s.Config.Batch * s.Config.Length
+	p.Parameters = s.decoder.Size()
+	for _, layer := range s.adapted() {
+		p.Targets = append(p.Targets, layer.Name)
+	}
+	if err := s.planRoutes(); err != nil {
+		return err
+	}
+	p.Data = s.corpus.Describe()
+	preview, err := s.corpus.Train().Preview()
+	if err != nil {
+		return err
+	}
+	for _, segment := range preview.Segments {
+		p.Preview = append(p.Preview, PreviewSegment{Text: segment.Text, Trained: segment.Trained})
+	}
+	s.planCost()
+	return nil
+}
+
+// planRoutes groups the trained tensors by the rule that updates them.
+func (s *Session) planRoutes() error {
+	routes, err := s.optimizer.Routes(s.store)
+	if err != nil {
+		return err
+	}
+	index := map[string]int{}
+	for _, r := range routes {
+		at, seen := index[r.Rule]
+		if !seen {
+			at = len(s.Plan.Routes)
+			index[r.Rule] = at
+			s.Plan.Routes = append(s.Plan.Routes, RouteLine{Rule: r.Rule, LearningRate: r.LearningRate})
+		}
+		line := &s.Plan.Routes[at]
+		line.Tensors++
+		size := elements(r.Shape)
+		line.Parameters += size
+		line.StateBytes += r.StateBytes
+		if len(line.Examples) < 3 {
+			line.Examples = append(line.Examples, layerName(r.Variable))
+		}
+		s.Plan.Trainable += size
+	}
+	return nil
+}
+
+func elements(shape []int) int64 {
+	size := int64(1)
+	for _, dim := range shape {
+		size *= int64(dim)
+	}
+	return size
+}
+
+// planCost estimates memory and time; the plan says that they are estimates.
+func (s *Session) planCost() {
+	rank := 0
+	if s.adapter != nil {
+		rank = s.Config.Rank
+		if s.Config.Lab != nil {
+			rank = s.Config.Lab.PairRank
+		}
+	}
+	cost := model.Estimate(s.decoder, model.Workload{
+		Rows: s.rowsPerCall(), Length: s.Config.Length, Rank: rank, Checkpoint: s.Config.ActivationCheckpointing,
+	})
+	s.Plan.Memory = cost.Bytes
+	rate := flopsPerSecondScalar
+	if backend.SIMD() {
+		rate = flopsPerSecondSIMD
+	}
+	perStep := cost.Flops * float64(s.Config.Accumulate) / rate
+	s.Plan.Time = time.Duration(perStep * float64(s.steps) * float64(time.Second))
+}
+
+// rowsPerCall is the number of rows of a micro-batch; evaluation uses the same shape so that it needs no more memory.
+func (s *Session) rowsPerCall() int { return s.Config.Batch / s.Config.Accumulate }

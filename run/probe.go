@@ -1,0 +1,103 @@
+package run
+
+import (
+	"math"
+
+	"github.com/gomlx/compute"
+	. "github.com/gomlx/gomlx/core/graph" //lint:ignore ST1001 graph code reads as mathematics
+	"github.com/gomlx/gomlx/core/tensors"
+	mlmodel "github.com/gomlx/gomlx/ml/model"
+	"github.com/polargo/polar/data"
+	"github.com/polargo/polar/internal/graphx"
+	"github.com/polargo/polar/model"
+)
+
+// probeTokens is the length of the probe prompt: enough to reach every layer's every head, short enough to be free.
+const probeTokens = 32
+
+// probe is a prompt on which the model is compared before and after training and after export.
+type probe struct {
+	ids   []int32
+	start []float32 // logits before training
+}
+
+// tokens returns the probe prompt: the beginning of the first validation row (training row when there is none).
+func (p *probe) tokens(s *Session) ([]int, error) {
+	if p.ids == nil {
+		batch, err := firstBatch(s)
+		if err != nil {
+			return nil, err
+		}
+		end := 0
+		for end < min(probeTokens, batch.Length) && (batch.Segments == nil || batch.Segments[end] == 1) {
+			end++
+		}
+		p.ids = append([]int32(nil), batch.Tokens[:max(1, end)]...)
+	}
+	out := make([]int, len(p.ids))
+	for i, id := range p.ids {
+		out[i] = int(id)
+	}
+	return out, nil
+}
+
+func firstBatch(s *Session) (data.Batch, error) {
+	if split := s.corpus.Validation(); split != nil && split.Rows() > 0 {
+		for batch, err := range split.Windows(1) {
+			return batch, err
+		}
+	}
+	return s.corpus.Train().Batch(0, 1)
+}
+
+// begin keeps the logits of the model as it is before training.
+func (p *probe) begin(s *Session) (err error) {
+	p.start, err = p.logits(s)
+	return err
+}
+
+// logits returns the logits of the probe under the session's model, flat [tokens · vocabulary].
+func (p *probe) logits(s *Session) ([]float32, error) {
+	if _, err := p.tokens(s); err != nil {
+		return nil, err
+	}
+	return p.run(s.backend, s.store, s.decoder, s.modelOptions())
+}
+
+func (p *probe) run(backend compute.Backend, store *mlmodel.Store, decoder *model.Decoder, options model.Options) ([]float32, error) {
+	options.Checkpoint = false
+	return graphx.Try1(func() ([]float32, error) {
+		exec, err := mlmodel.NewExec(backend, store, func(_ *mlmodel.Scope, tokens *Node) *Node {
+			return decoder.Logits(store, model.Inputs{Tokens: tokens}, options)
+		})
+		if err != nil {
+			return nil, err
+		}
+		defer exec.Finalize()
+		outputs, err := exec.Exec(tensors.FromFlatDataAndDimensions(p.ids, 1, len(p.ids)))
+		if err != nil {
+			return nil, err
+		}
+		return tensors.CopyFlatData[float32](outputs[0])
+	})
+}
+
+func maxDifference(a, b []float32) float64 {
+	largest := 0.0
+	for i := range a {
+		difference := math.Abs(float64(a[i]) - float64(b[i]))
+		if math.IsNaN(difference) {
+			return math.NaN()
+		}
+		largest = max(largest, difference)
+	}
+	return largest
+}
+
+func maxAbs(a []float32) float64 {
+	largest := 0.0
+	for _, x := range a {
+		largest = max(largest, math.Abs(float64(x)))
+	}
+	return largest
+}
