@@ -5,29 +5,10 @@ import (
 	"errors"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/gomlx/core/graph"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
-	"github.com/polargo/polar/param"
 )
 
 var errLater = errors.New("being built")
-
-// Inputs are the graph inputs of a decoder.
-type Inputs struct {
-	Tokens   *graph.Node // int32 [B, T]
-	Targets  *graph.Node // int32 [B, T]; only for Loss
-	Weights  *graph.Node // float32 [B, T], loss weight of each target, 0 = masked; only for Loss
-	Segments *graph.Node // int32 [B, T], number of the packed document from 1, 0 = padding; nil for plain windows
-	// Positions int32 [B, T], restarting with each document; nil for 0, 1, 2, ...
-	Positions *graph.Node
-}
-
-// Options of building the graph.
-type Options struct {
-	Linear     param.Linear // nil: x Wᵀ with the store's weight
-	Checkpoint bool         // recompute each block in the backward pass instead of keeping its activations
-	LossChunk  int          // rows of logits computed at once; 0 chooses
-}
 
 // SampleConfig says how to sample.
 type SampleConfig struct {
@@ -40,19 +21,21 @@ type SampleConfig struct {
 // Generator samples with a KV cache.
 type Generator struct{}
 
-// Init is being built.
-func (d *Decoder) Init(store *mlmodel.Store, seed int64) error { return errLater }
-
-// SetTrainable is being built.
-func (d *Decoder) SetTrainable(store *mlmodel.Store, on bool) error { return errLater }
-
-// Logits is being built.
-func (d *Decoder) Logits(store *mlmodel.Store, in Inputs, opts Options) *graph.Node { panic(errLater) }
-
-// Loss is being built.
-func (d *Decoder) Loss(store *mlmodel.Store, in Inputs, opts Options) (lossSum, weightSum *graph.Node) {
-	panic(errLater)
+// Workload is what Estimate estimates: one forward and backward pass over Rows rows of Length tokens with adapters of the
+// given rank (0: all weights train).
+type Workload struct {
+	Rows, Length, Rank int
+	Checkpoint         bool
 }
+
+// Cost is an estimate.
+type Cost struct {
+	Bytes int64   // peak memory
+	Flops float64 // floating-point operations of a forward and backward pass
+}
+
+// Estimate estimates memory and operations of training a decoder.
+func Estimate(d *Decoder, w Workload) Cost { return Cost{} }
 
 // NewGenerator is being built.
 func NewGenerator(backend compute.Backend, store *mlmodel.Store, dec *Decoder, opts Options, maxLen int) (*Generator, error) {
@@ -63,3 +46,6 @@ func NewGenerator(backend compute.Backend, store *mlmodel.Store, dec *Decoder, o
 func (g *Generator) Generate(ctx context.Context, prompt []int, sample SampleConfig, onToken func(int) error) ([]int, error) {
 	return nil, errLater
 }
+
+// Close frees the cache.
+func (g *Generator) Close() {}

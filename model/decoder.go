@@ -6,8 +6,8 @@ import (
 	"github.com/polargo/polar/param"
 )
 
-// Parameter is one tensor of a decoder's checkpoint.
-type Parameter struct {
+// Tensor is one tensor of a decoder's checkpoint.
+type Tensor struct {
 	Name  string     // the checkpoint's name, for example "model.embed_tokens.weight"
 	Shape []int      // the shape in the store; linear weights are [fan-out, fan-in]
 	Role  param.Role // what it is, for the optimizers
@@ -16,13 +16,13 @@ type Parameter struct {
 }
 
 // Path is the parameter's variable in the store.
-func (p Parameter) Path() string { return param.Path(p.Name) }
+func (p Tensor) Path() string { return param.Path(p.Name) }
 
 // Decoder is a decoder-only transformer: a checked configuration and the names of its parts.
 type Decoder struct {
 	cfg    Config
 	blocks []block
-	params []Parameter
+	params []Tensor
 	layers []param.Layer
 }
 
@@ -40,7 +40,7 @@ func New(cfg Config) (*Decoder, error) {
 func (d *Decoder) Config() Config { return d.cfg }
 
 // Parameters lists every tensor of the decoder in checkpoint order: embeddings, blocks, final norm, head.
-func (d *Decoder) Parameters() []Parameter { return append([]Parameter(nil), d.params...) }
+func (d *Decoder) Parameters() []Tensor { return append([]Tensor(nil), d.params...) }
 
 // Layers lists the linear layers of the blocks in order (q, k, v, o, gate, up, down; for gpt2 c_attn, c_proj, c_fc, c_proj).
 func (d *Decoder) Layers() []param.Layer { return append([]param.Layer(nil), d.layers...) }
@@ -98,9 +98,9 @@ func (d *Decoder) headName() string {
 // describe fills blocks, params and layers.
 func (d *Decoder) describe() {
 	c := d.cfg
-	d.params = append(d.params, Parameter{Name: d.embeddingName(), Shape: []int{c.VocabSize, c.Hidden}, Role: param.Embedding})
+	d.params = append(d.params, Tensor{Name: d.embeddingName(), Shape: []int{c.VocabSize, c.Hidden}, Role: param.Embedding})
 	if c.Positions == Learned {
-		d.params = append(d.params, Parameter{Name: d.positionName(), Shape: []int{c.MaxPositions, c.Hidden}, Role: param.Embedding})
+		d.params = append(d.params, Tensor{Name: d.positionName(), Shape: []int{c.MaxPositions, c.Hidden}, Role: param.Embedding})
 	}
 	for i := range c.Layers {
 		if c.Architecture == "gpt2" {
@@ -111,7 +111,7 @@ func (d *Decoder) describe() {
 	}
 	d.addNorm(d.finalNormName(), c.Norm, c.Hidden)
 	if !c.TiedEmbeddings {
-		d.params = append(d.params, Parameter{Name: d.headName(), Shape: []int{c.VocabSize, c.Hidden}, Role: param.Head})
+		d.params = append(d.params, Tensor{Name: d.headName(), Shape: []int{c.VocabSize, c.Hidden}, Role: param.Head})
 	}
 }
 
@@ -154,19 +154,19 @@ func (d *Decoder) addNorm(module string, kind NormKind, width int) string {
 	if kind != NormRMS && kind != NormLayer {
 		return ""
 	}
-	d.params = append(d.params, Parameter{Name: module + ".weight", Shape: []int{width}, Role: param.Vector})
+	d.params = append(d.params, Tensor{Name: module + ".weight", Shape: []int{width}, Role: param.Vector})
 	if kind == NormLayer {
-		d.params = append(d.params, Parameter{Name: module + ".bias", Shape: []int{width}, Role: param.Vector})
+		d.params = append(d.params, Tensor{Name: module + ".bias", Shape: []int{width}, Role: param.Vector})
 	}
 	return module
 }
 
 // addLinear declares a linear layer, its weight and its bias.
 func (d *Decoder) addLinear(module string, fanOut, fanIn int, bias, conv1D bool) param.Layer {
-	weight := Parameter{Name: module + ".weight", Shape: []int{fanOut, fanIn}, Role: param.Hidden, Conv1D: conv1D}
+	weight := Tensor{Name: module + ".weight", Shape: []int{fanOut, fanIn}, Role: param.Hidden, Conv1D: conv1D}
 	d.params = append(d.params, weight)
 	if bias {
-		d.params = append(d.params, Parameter{Name: module + ".bias", Shape: []int{fanOut}, Role: param.Vector})
+		d.params = append(d.params, Tensor{Name: module + ".bias", Shape: []int{fanOut}, Role: param.Vector})
 	}
 	layer := param.Layer{Name: module, FanOut: fanOut, FanIn: fanIn, Weight: weight.Path(), Conv1D: conv1D}
 	d.layers = append(d.layers, layer)

@@ -51,7 +51,7 @@ func Fingerprint(dec *model.Decoder, store *mlmodel.Store) (string, error) {
 }
 
 // parameter returns the value of p in the store.
-func parameter(store *mlmodel.Store, p model.Parameter) (*tensors.Tensor, error) {
+func parameter(store *mlmodel.Store, p model.Tensor) (*tensors.Tensor, error) {
 	v := store.GetVariable(p.Path())
 	if v == nil || !v.HasValue() {
 		return nil, fmt.Errorf("the store has no value for parameter %s (%s)", p.Name, p.Path())

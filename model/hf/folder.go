@@ -115,7 +115,7 @@ func (f *folder) add(path string) error {
 }
 
 // find knows checkpoints of the bare model too, whose names lack the "model." or "transformer." before them.
-func (f *folder) find(p model.Parameter) (located, bool) {
+func (f *folder) find(p model.Tensor) (located, bool) {
 	name := p.Name
 	file := f.where[name]
 	if file == nil {
@@ -138,7 +138,7 @@ func (f *folder) find(p model.Parameter) (located, bool) {
 
 func (f *folder) names() []string { return slices.Sorted(maps.Keys(f.where)) }
 
-func (f *folder) read(at located, p model.Parameter, backend compute.Backend) (*tensors.Tensor, error) {
+func (f *folder) read(at located, p model.Tensor, backend compute.Backend) (*tensors.Tensor, error) {
 	value, err := newTensor(backend, p.Shape)
 	if err != nil {
 		return nil, err

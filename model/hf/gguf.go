@@ -120,7 +120,7 @@ func ggufName(name string) string {
 }
 
 // find: GGUF stores every linear layer [fan-out, fan-in], GPT-2's too.
-func (s *ggufSource) find(p model.Parameter) (located, bool) {
+func (s *ggufSource) find(p model.Tensor) (located, bool) {
 	info, ok := s.file.GetTensorInfo(ggufName(p.Name))
 	if !ok {
 		return located{}, false
@@ -137,7 +137,7 @@ func (s *ggufSource) names() []string {
 
 func (s *ggufSource) close() { _ = s.reader.Close() }
 
-func (s *ggufSource) read(at located, p model.Parameter, backend compute.Backend) (*tensors.Tensor, error) {
+func (s *ggufSource) read(at located, p model.Tensor, backend compute.Backend) (*tensors.Tensor, error) {
 	info, _ := s.file.GetTensorInfo(at.name)
 	half, from := info.Type == gguf.TensorTypeF16 || info.Type == gguf.TensorTypeBF16, backend
 	if half || backend != nil && !backend.HasSharedBuffers() {

@@ -18,11 +18,11 @@ import (
 // source is a checkpoint whose headers have been checked: where each parameter lies, and its content on demand.
 type source interface {
 	// find returns where a parameter of the decoder lies; false where the checkpoint has none.
-	find(p model.Parameter) (located, bool)
+	find(p model.Tensor) (located, bool)
 	// names lists every tensor of the checkpoint.
 	names() []string
 	// read returns the tensor's values as float32 with the shape of the parameter, in backend's memory where it shares it.
-	read(at located, p model.Parameter, backend compute.Backend) (*tensors.Tensor, error)
+	read(at located, p model.Tensor, backend compute.Backend) (*tensors.Tensor, error)
 	close()
 }
 

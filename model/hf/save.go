@@ -89,7 +89,7 @@ func save(dir string, dec *model.Decoder, store *mlmodel.Store, opts SaveOptions
 type scratch struct{ bytes []byte }
 
 // source gives a parameter to the writer in the checkpoint's layout.
-func (s *scratch) source(p model.Parameter, value *tensors.Tensor) safetensors.Source {
+func (s *scratch) source(p model.Tensor, value *tensors.Tensor) safetensors.Source {
 	shape := slices.Clone(p.Shape)
 	if p.Conv1D {
 		slices.Reverse(shape)
