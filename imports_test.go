@@ -30,7 +30,10 @@ var layers = map[string]int{
 }
 
 // leaves may be imported from anywhere and import none of the layers but backend.
-var leaves = []string{"internal/graphx", "internal/safetensors", "internal/atomicfile", "internal/check", "internal/oracle", "internal/nearest"}
+var leaves = []string{
+	"internal/atomicfile", "internal/check", "internal/graphx", "internal/nearest", "internal/oracle", "internal/safetensors",
+	"internal/vjp",
+}
 
 const module = "github.com/polargo/polar/"
 
