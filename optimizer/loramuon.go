@@ -32,7 +32,8 @@ var loraMuonEntry = entry{
 //	A   ← k A + ΔA/k                              B   ← k B + ΔB/k,   k = sqrt(1 - lambda·eta)
 //
 // A zero factor has a zero inverse root: then the other factor's gradient is zero as well, and does not move.
-// Cost a pair: at most (6 + 4·8)(m+n) r² + (16·7 + 4·8) r³ operations for 8 polar and 7 root steps; Msign may need fewer.
+// Cost a pair: at most (6 + 4·8)(m+n) r² + (16·7 + 12 + 4·8) r³ operations for 8 polar and 7 root steps and one to sharpen
+// the roots; Msign may need fewer (LoRAMuonFlops).
 // Ref: LoRA-Muon, arXiv 2606.12921.
 type loraMuonRule struct {
 	beta, weightDecay float64
@@ -63,17 +64,19 @@ func (r loraMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 	mA := s.Momentum("mA", grads[0], r.beta, r.nesterov)
 	mB := s.Momentum("mB", grads[1], r.beta, r.nesterov)
 	rootA, rootB := inverseRoots(a, b)
-	dA, dB := msignBoth(batchMul(mA, rootB), batchMul(mB, rootA))
+	dA, dB := msignBoth(timesTransposed(rootB, mA), timesTransposed(rootA, mB))
 
 	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/s.Group.Scale) // in units of A Bᵀ
-	stepA, stepB := batchMul(dA, rootB), batchMul(dB, rootA)
-	if r.guard {
-		stepA = Mul(stepA, guardFactor(rootA, rootB, eta))
-	}
 	k := splitDecay(s.Rate, r.weightDecay)
 	half := Div(MulScalar(eta, 0.5), k)
-	a = Sub(Mul(a, k), Mul(stepA, half))
-	b = Sub(Mul(b, k), Mul(stepB, half))
+	scaleA, scaleB := half, half
+	if r.guard {
+		scaleA = Mul(half, guardFactor(rootA, rootB, eta))
+	}
+	// The factors go on the small roots: a product with them costs less than a pass over the step.
+	stepA, stepB := times(Mul(rootB, scaleA), dA), times(Mul(rootA, scaleB), dB)
+	a = Sub(Mul(a, k), Transpose(stepA, 1, 2))
+	b = Sub(Mul(b, k), Transpose(stepB, 1, 2))
 	if r.rebalanceEvery > 0 {
 		a, b = r.rebalance(s, a, b)
 	}
@@ -83,9 +86,20 @@ func (r loraMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 // inverseRoots returns (AᵀA)^{-1/2} and (BᵀB)^{-1/2}, all of the group in one batch: [k, m, r], [k, n, r] -> [k, r, r].
 func inverseRoots(a, b *Node) (rootA, rootB *Node) {
 	k := a.Shape().Dim(0)
-	gram := func(x *Node) *Node { return Einsum("kmr,kmq->krq", x, x) }
-	roots := matfn.InvSqrt(Concatenate([]*Node{gram(a), gram(b)}, 0))
+	gram := func(x *Node) *Node {
+		x = Transpose(x, 1, 2)
+		return timesTransposed(x, x)
+	}
+	grams := Concatenate([]*Node{gram(a), gram(b)}, 0)
+	roots := sharpen(matfn.InvSqrt(grams), grams)
 	return SliceAxis(roots, 0, AxisRange(0, k)), SliceAxis(roots, 0, AxisRange(k, 2*k))
+}
+
+// sharpen takes one Newton-Schulz step R ← 1.5 R - 0.5 (R P R) R from an approximation R of P^{-1/2}. A relative error e
+// becomes 1.5 e²: that removes the bias of InvSqrt's ridge, up to 2e-3 of a step of rank 32 on factors of condition number
+// 20, and raises the amplification where P is singular from 316 to 474 only. Zero stays zero.
+func sharpen(root, p *Node) *Node {
+	return Sub(MulScalar(root, 1.5), MulScalar(times(times(times(root, p), root), root), 0.5))
 }
 
 // msignBoth returns the polar factors of x and y, in one batch when their shapes agree.
@@ -98,8 +112,13 @@ func msignBoth(x, y *Node) (*Node, *Node) {
 	return SliceAxis(both, 0, AxisRange(0, k)), SliceAxis(both, 0, AxisRange(k, 2*k))
 }
 
-// batchMul returns x·root for x [k, m, r] and root [k, r, r].
-func batchMul(x, root *Node) *Node { return Einsum("kmr,krq->kmq", x, root) }
+// times returns x·y for [k, p, q] and [k, q, n], timesTransposed x·yᵀ for [k, p, q] and [k, n, q]. The steps are built in
+// the wide form [k, r, m], because the Go backend vectorises these two orders and transposes for any other.
+func times(x, y *Node) *Node { return DotGeneral(x, []int{2}, []int{0}, y, []int{1}, []int{0}) }
+
+func timesTransposed(x, y *Node) *Node {
+	return DotGeneral(x, []int{2}, []int{0}, y, []int{2}, []int{0})
+}
 
 // splitDecay returns k = sqrt(1 - lambda·rate): both factors times k decay their product once.
 func splitDecay(rate *Node, lambda float64) *Node {

@@ -1,0 +1,43 @@
+package optimizer
+
+import (
+	"math"
+	"testing"
+)
+
+// spikeTol is how far above the starting loss a guarded run may go.
+const spikeTol = 0.05
+
+// guarded runs lora-muon from a start at eta 0.1 and returns its losses.
+func guarded(t *testing.T, kind string, guard bool) []float64 {
+	t.Helper()
+	n := newNet(t, start{rank: 8, s: 1, c: 1, kind: kind})
+	losses := n.run(t, mustNew(t, setting(t, "lora-muon", func(c *Config) { c.Guard = guard })), netSteps)
+	t.Logf("%s, guard %v: start %.4f, highest %.4f, end %.4f", kind, guard, losses[0], highest(losses), last(losses))
+	return losses
+}
+
+// TestGuard: no start spikes, and all of them learn.
+func TestGuard(t *testing.T) {
+	for _, kind := range []string{"zero", "1e-5", "1e-3", "balanced"} {
+		losses := guarded(t, kind, true)
+		if spike := highest(losses) - losses[0]; !(spike <= spikeTol) {
+			t.Errorf("%s: the loss rises %.3f above its start, want at most %g", kind, spike, spikeTol)
+		}
+		if !(last(losses) < 0.8*losses[0]) {
+			t.Errorf("%s: loss from %.4f to %.4f only", kind, losses[0], last(losses))
+		}
+	}
+}
+
+// TestGuardLeavesBalanced: where the guard is not needed it changes nothing; where it is, the plain rule spikes.
+func TestGuardLeavesBalanced(t *testing.T) {
+	with, without := guarded(t, "balanced", true), guarded(t, "balanced", false)
+	if d := math.Abs(last(with) - last(without)); !(d <= lossTol) {
+		t.Errorf("balanced: the guard moves the final loss by %.1e, want at most %g", d, lossTol)
+	}
+	plain := guarded(t, "1e-5", false)
+	if spike := highest(plain) - plain[0]; !(spike > spikeTol) {
+		t.Errorf("1e-5 without the guard: the loss rises by %.3f only: the tests of the guard have no bite", spike)
+	}
+}
