@@ -61,7 +61,7 @@ func run(t *testing.T, in []array, build func(x []*Node) []*Node) [][]float32 {
 	exec := MustNewExec(check.Backend(t), build)
 	defer exec.Finalize()
 	var out [][]float32
-	for _, result := range exec.MustExec(arguments...) {
+	for _, result := range exec.MustCall(arguments...) {
 		out = append(out, tensors.MustCopyFlatData[float32](result))
 	}
 	return out

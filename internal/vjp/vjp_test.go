@@ -186,13 +186,13 @@ func TestFiniteDifferences(t *testing.T) {
 	value := MustNewExec(b, loss)
 	slope := MustNewExec(b, func(x *Node) *Node { return Gradient(loss(x), x)[0] })
 	at := []float64{0.3, -1.2, 0.7, 2.1}
-	got := tensors.MustCopyFlatData[float64](slope.MustExec(at)[0])
+	got := tensors.MustCopyFlatData[float64](slope.MustCall(at)[0])
 	want := make([]float64, len(at))
 	for i := range at {
 		for _, side := range []float64{1, -1} {
 			moved := append([]float64(nil), at...)
 			moved[i] += side * h
-			want[i] += side * tensors.ToScalar[float64](value.MustExec(moved)[0]) / (2 * h)
+			want[i] += side * tensors.ToScalar[float64](value.MustCall(moved)[0]) / (2 * h)
 		}
 	}
 	check.Close(t, "gradient", got, want, tolerance)
