@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,16 +30,44 @@ type state struct {
 	Version   int     `json:"version"`
 	Step      int     `json:"step"`
 	Tokens    int64   `json:"tokens"`
-	StartLoss float64 `json:"start_loss"`
-	BestLoss  float64 `json:"best_loss"`
+	Evaluated int     `json:"evaluated"` // step of the last evaluation; -1 before the first
+	StartLoss measure `json:"start_loss"`
+	BestLoss  measure `json:"best_loss"`
 	BestStep  int     `json:"best_step"`
 	SinceBest int     `json:"evaluations_since_best"`
-	LastLoss  float64 `json:"last_validation_loss"`
+	LastLoss  measure `json:"last_validation_loss"`
 	Identity  string  `json:"identity"`   // hash of the settings that decide the path of the weights
 	DataHash  string  `json:"data_hash"`  // chained hash of every batch trained on, in order
 	Weights   string  `json:"weights"`    // hash of the trained variables
 	Optimizer string  `json:"optimizer"`  // hash of the optimizer's variables
 	StateHash string  `json:"state_hash"` // sha256 of state.safetensors
+}
+
+// newState is the state before the first step.
+func newState(identity string) state {
+	none := measure(math.NaN())
+	return state{Version: stateVersion, Identity: identity, Evaluated: -1, StartLoss: none, BestLoss: none, LastLoss: none}
+}
+
+// measure is a number that may be missing: NaN and infinities, for which JSON has no form, are written as null, and null
+// reads as NaN.
+type measure float64
+
+// MarshalJSON writes the number or null.
+func (m measure) MarshalJSON() ([]byte, error) {
+	if !finite(float64(m)) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(m))
+}
+
+// UnmarshalJSON reads a number or null.
+func (m *measure) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		*m = measure(math.NaN())
+		return nil
+	}
+	return json.Unmarshal(text, (*float64)(m))
 }
 
 const (
@@ -220,42 +249,50 @@ func pruneCheckpoints(folder string, best int) error {
 }
 
 // loadVariables sets the store's variables to the checkpoint's, creating those that graph building has not created yet.
-func loadVariables(path string, store *mlmodel.Store) error {
+// name gives the variable of a tensor, "" to leave it out.
+func loadVariables(path string, store *mlmodel.Store, name func(string) string) error {
 	file, err := safetensors.Open(filepath.Join(path, variablesFile))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	for _, name := range file.Names() {
-		t, err := file.Read(name)
+	for _, saved := range file.Names() {
+		variable := name(saved)
+		if variable == "" {
+			continue
+		}
+		t, err := file.Read(saved)
 		if err != nil {
 			return err
 		}
-		if err := setVariable(store, t); err != nil {
+		if err := setVariable(store, variable, t); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	return nil
 }
 
-func setVariable(store *mlmodel.Store, t safetensors.Tensor) error {
+func setVariable(store *mlmodel.Store, path string, t safetensors.Tensor) error {
 	dtype := dtypes.InvalidDType
 	for candidate, name := range dtypeNames {
 		if name == t.DType {
 			dtype = candidate
 		}
 	}
+	if dtype == dtypes.InvalidDType {
+		return fmt.Errorf("variable %s has type %s, which checkpoints cannot hold", path, t.DType)
+	}
 	value := tensors.FromShape(shapes.Make(dtype, t.Shape...))
 	if err := value.MutableBytes(func(data []byte) { copy(data, t.Data) }); err != nil {
-		return fmt.Errorf("variable %s: %w", t.Name, err)
+		return fmt.Errorf("variable %s: %w", path, err)
 	}
-	v := store.GetVariable(t.Name)
+	v := store.GetVariable(path)
 	if v == nil {
-		store.VariableWithValue(t.Name, value).SetTrainable(false)
+		store.VariableWithValue(path, value).SetTrainable(false)
 		return nil
 	}
 	if !v.Shape().Equal(value.Shape()) {
-		return fmt.Errorf("variable %s is %s in the checkpoint and %s in this run", t.Name, value.Shape(), v.Shape())
+		return fmt.Errorf("variable %s is %s in the checkpoint and %s in this run", path, value.Shape(), v.Shape())
 	}
 	return v.SetValue(value)
 }

@@ -27,7 +27,7 @@ type Config struct {
 	LearningRate         float64 `help:"Learning rate; 0 chooses the optimizer's usual one. For the muon family it is the RMS-to-RMS norm of a step on a weight." aliases:"lr" default:"0" group:"optimizer"`
 	WeightDecay          float64 `help:"Decoupled weight decay." default:"0.01" group:"optimizer"`
 	Momentum             float64 `help:"Momentum (beta, AdamW's beta1); -1 chooses 0.9." default:"-1" group:"optimizer"`
-	Beta2                float64 `help:"AdamW's second-moment average; -1 chooses 0.999 (0.95 when training from scratch)." default:"-1" group:"optimizer"`
+	Beta2                float64 `help:"adamw: second-moment average; -1 chooses 0.999 (0.95 when training from scratch)." default:"-1" group:"optimizer"`
 	Nesterov             bool    `help:"Nesterov momentum in muon." group:"optimizer"`
 	WidthScale           string  `help:"Scale of a muon step by the layer's shape: rms, none, jordan or moonlight." enum:"rms,none,jordan,moonlight" default:"rms" group:"optimizer"`
 	Guard                bool    `help:"Bound lora-muon's second-order term when a factor is tiny." default:"true" negatable:"" group:"optimizer"`
@@ -38,7 +38,7 @@ type Config struct {
 	WarmupSteps          int     `help:"Steps of linear warm-up." default:"0" group:"optimizer"`
 	WarmupFraction       float64 `help:"Warm-up as a fraction of the steps, when --warmup-steps is 0." default:"0" group:"optimizer"`
 	DecayFraction        float64 `help:"wsd: final fraction of the steps that decays." default:"0.4" group:"optimizer"`
-	FallbackLearningRate float64 `help:"AdamW rate of embeddings, heads and vectors when they train; 0 chooses." default:"0" group:"optimizer"`
+	FallbackLearningRate float64 `help:"AdamW rate of embeddings, heads and vectors when they train; 0 chooses (with adamw and sgd on a model: the learning rate)." default:"0" group:"optimizer"`
 
 	// The loop.
 	Steps        int     `help:"Optimizer steps; 0 takes --epochs." default:"0" group:"loop"`
@@ -46,18 +46,19 @@ type Config struct {
 	Batch        int     `help:"Rows a step." default:"4" group:"loop"`
 	Accumulate   int     `help:"Micro-batches a step's rows are split into, to save memory; the update does not change." default:"1" group:"loop"`
 	EvalEvery    int     `help:"Evaluate every N steps; 0 chooses a tenth of the steps." default:"0" group:"loop"`
-	EvalBatches  int     `help:"Most batches of an evaluation; 0 takes all of the validation data." default:"0" group:"loop"`
+	EvalBatches  int     `help:"Most batches (of --batch rows) of an evaluation; 0 takes all of the validation data." default:"0" group:"loop"`
 	SaveEvery    int     `help:"Checkpoint every N steps; 0 chooses the evaluation's interval." default:"0" group:"loop"`
 	SampleEvery  int     `help:"Print sample text every N steps; 0 only at the end." default:"0" group:"loop"`
 	SamplePrompt string  `help:"Prompt of the sample text; empty takes one from the validation data." group:"loop"`
 	SampleTokens int     `help:"Tokens of sample text." default:"60" group:"loop"`
 	Patience     int     `help:"Stop after this many evaluations without a better loss; 0 never." default:"0" group:"loop"`
+	Export       string  `help:"Weights that are exported: best (of the lowest validation loss after training began; last without validation data) or last." enum:"best,last" default:"best" group:"loop"`
 	Seed         int64   `help:"Seed of data order and initialisation." default:"0" group:"loop"`
 
 	// Where and how it runs.
 	Out                     string `help:"Run folder; empty chooses runs/NAME-DATE." short:"o" placeholder:"DIR" group:"run"`
 	Resume                  bool   `help:"Continue the run in --out from its newest readable checkpoint." group:"run"`
-	Verify                  int    `help:"With --resume: replay this many steps before the checkpoint and compare hashes of weights, optimizer state and data order." placeholder:"STEPS" default:"0" group:"run"`
+	Verify                  int    `help:"With --resume: replay at least this many steps, from an older checkpoint to the newest, and compare hashes of weights, optimizer state and data order." placeholder:"STEPS" default:"0" group:"run"`
 	ActivationCheckpointing bool   `help:"Recompute activations in the backward pass: less memory, more time." group:"run"`
 	Backend                 string `help:"Compute backend; empty takes $GOMLX_BACKEND or go:ops_sequential." group:"run"`
 	Offline                 bool   `help:"Never use the network." group:"run"`

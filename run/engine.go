@@ -1,25 +1,22 @@
 package run
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"math"
-	"strings"
 
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph" //lint:ignore ST1001 graph code reads as mathematics
 	"github.com/gomlx/gomlx/core/tensors"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/polargo/polar/data"
-	"github.com/polargo/polar/internal/graphx"
 	"github.com/polargo/polar/model"
 	"github.com/polargo/polar/optimizer"
 )
 
-// gradientScope holds a step's accumulated gradients: sums over tokens, so that how rows are split into micro-batches
-// does not change the update.
-const gradientScope = "/run/gradient"
-
 // engine holds the executables of a run: gradients of a micro-batch, the optimizer's update, the loss of a batch.
+// Frozen weights are buffers that all of them share; nothing copies them.
 type engine struct {
 	backend   compute.Backend
 	store     *mlmodel.Store
@@ -28,7 +25,8 @@ type engine struct {
 	optimizer *optimizer.Optimizer
 	trainable []*mlmodel.Variable
 
-	gradient, update, evaluate *mlmodel.Exec
+	gradients        *gradients
+	update, evaluate *mlmodel.Exec
 }
 
 func newEngine(backend compute.Backend, store *mlmodel.Store, decoder *model.Decoder, options model.Options, opt *optimizer.Optimizer) (*engine, error) {
@@ -38,12 +36,8 @@ func newEngine(backend compute.Backend, store *mlmodel.Store, decoder *model.Dec
 			e.trainable = append(e.trainable, v)
 		}
 	}
-	for _, v := range e.trainable {
-		zero := tensors.FromShape(v.Shape())
-		store.VariableWithValue(gradientScope+v.Path(), zero).SetTrainable(false)
-	}
 	var err error
-	if e.gradient, err = mlmodel.NewExec(backend, store, e.gradientGraph); err != nil {
+	if e.gradients, err = newGradients(backend, store, decoder, options, e.trainable); err != nil {
 		return nil, err
 	}
 	if e.update, err = mlmodel.NewExec(backend, store, e.updateGraph); err != nil {
@@ -62,40 +56,14 @@ func inputs(nodes []*Node) model.Inputs {
 	return in
 }
 
-// gradientGraph adds the gradient of a micro-batch's summed loss to the accumulators; it returns the sum, the weight of
-// its tokens, and the squared norm of the gradients accumulated so far.
-func (e *engine) gradientGraph(scope *mlmodel.Scope, nodes []*Node) []*Node {
-	loss, weight := e.decoder.Loss(e.store, inputs(nodes), e.options)
-	g := loss.Graph()
-	values := make([]*Node, len(e.trainable))
-	for i, v := range e.trainable {
-		values[i] = v.NodeValue(g)
-	}
-	norm := ScalarZero(g, loss.DType())
-	for i, gradient := range Gradient(loss, values...) {
-		sum := e.accumulator(e.trainable[i])
-		total := Add(sum.NodeValue(g), gradient)
-		sum.SetNodeValue(total)
-		norm = Add(norm, ReduceAllSum(Square(total)))
-	}
-	return []*Node{loss, weight, norm}
-}
-
-func (e *engine) accumulator(v *mlmodel.Variable) *mlmodel.Variable {
-	return e.store.GetVariable(gradientScope + v.Path())
-}
-
-// updateGraph divides the accumulated gradients by the weight of their tokens, lets the optimizer take its step, and
-// empties the accumulators.
-func (e *engine) updateGraph(scope *mlmodel.Scope, weight *Node) []*Node {
-	g := weight.Graph()
+// updateGraph takes the weight of a step's tokens and the summed gradients, divides, and lets the optimizer take its step.
+func (e *engine) updateGraph(scope *mlmodel.Scope, nodes []*Node) []*Node {
+	weight, gradients := nodes[0], nodes[1:]
 	pairs := make([]optimizer.VarGrad, len(e.trainable))
 	for i, v := range e.trainable {
-		sum := e.accumulator(v)
-		pairs[i] = optimizer.VarGrad{Var: v, Grad: Div(sum.NodeValue(g), weight)}
-		sum.SetNodeValue(Zeros(g, v.Shape()))
+		pairs[i] = optimizer.VarGrad{Var: v, Grad: Div(gradients[i], weight)}
 	}
-	e.optimizer.Apply(scope, g, pairs)
+	e.optimizer.Apply(scope, weight.Graph(), pairs)
 	return []*Node{weight}
 }
 
@@ -117,25 +85,6 @@ func arguments(b data.Batch, from, to int) []any {
 	return args
 }
 
-func scalars(outputs []*tensors.Tensor) []float64 {
-	values := make([]float64, len(outputs))
-	for i, t := range outputs {
-		values[i] = float64(tensors.ToScalar[float32](t))
-		_ = t.FinalizeAll()
-	}
-	return values
-}
-
-func call(exec *mlmodel.Exec, args ...any) ([]float64, error) {
-	return graphx.Try1(func() ([]float64, error) {
-		outputs, err := exec.Exec(args...)
-		if err != nil {
-			return nil, err
-		}
-		return scalars(outputs), nil
-	})
-}
-
 // stepResult is the loss and gradient norm of one optimizer step, both a mean over the step's trained tokens.
 type stepResult struct {
 	loss, gradientNorm, weight float64
@@ -145,35 +94,46 @@ type stepResult struct {
 // type *NonFiniteError and leaves the weights as they were.
 func (e *engine) step(b data.Batch, microBatches int) (stepResult, error) {
 	rows := b.Rows / microBatches
-	var loss, weight, norm float64
+	var total sums
 	for i := range microBatches {
-		args := arguments(b, i*rows, (i+1)*rows)
-		out, err := call(e.gradient, args...)
+		after, loss, err := e.gradients.add(total, arguments(b, i*rows, (i+1)*rows))
 		if err != nil {
 			return stepResult{}, err
 		}
-		loss, weight, norm = loss+out[0], weight+out[1], out[2]
-		if !finite(out[0]) {
-			return stepResult{}, &NonFiniteError{What: "loss", Where: e.locate(args)}
+		total = after
+		if !finite(loss) {
+			total.free()
+			return stepResult{}, &NonFiniteError{What: "loss", Where: e.locate(arguments(b, i*rows, (i+1)*rows))}
 		}
 	}
-	if weight == 0 {
+	if total.weight == 0 {
+		total.free()
 		return stepResult{}, fmt.Errorf("no token of the step carries loss: every label is masked")
 	}
-	if !finite(norm) {
-		return stepResult{}, &NonFiniteError{What: "gradient", Where: e.locateGradient()}
+	if !finite(total.norm) {
+		where := e.locateGradient(total.tensors)
+		total.free()
+		return stepResult{}, &NonFiniteError{What: "gradient", Where: where}
 	}
-	if _, err := call(e.update, float32(weight)); err != nil {
+	donated, err := e.gradients.donate(total.tensors)
+	if err != nil {
 		return stepResult{}, err
 	}
-	return stepResult{loss: loss / weight, gradientNorm: math.Sqrt(norm) / weight, weight: weight}, nil
+	if _, err := call(e.update, append([]any{float32(total.weight)}, donated...)...); err != nil {
+		return stepResult{}, err
+	}
+	return stepResult{loss: total.loss / total.weight, gradientNorm: math.Sqrt(total.norm) / total.weight, weight: total.weight}, nil
 }
 
-// meanLoss returns the mean loss of batches and the number of tokens it is over.
-func (e *engine) meanLoss(batches func(yield func(data.Batch, error) bool), most int, each func(done int)) (float64, int64, error) {
+// meanLoss returns the mean loss of at most most batches (0: all) and the number of tokens it is over. Batches of the
+// micro-batch's shape need no more memory than training.
+func (e *engine) meanLoss(ctx context.Context, batches iter.Seq2[data.Batch, error], most int, each func(done int)) (float64, int64, error) {
 	var loss, weight float64
 	done := 0
 	for b, err := range batches {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return 0, 0, err
 		}
@@ -184,6 +144,9 @@ func (e *engine) meanLoss(batches func(yield func(data.Batch, error) bool), most
 		if err != nil {
 			return 0, 0, err
 		}
+		if !finite(out[0]) {
+			return 0, 0, &NonFiniteError{What: "validation loss", Where: e.locate(arguments(b, 0, b.Rows))}
+		}
 		loss, weight, done = loss+out[0], weight+out[1], done+1
 		each(done)
 	}
@@ -193,79 +156,8 @@ func (e *engine) meanLoss(batches func(yield func(data.Batch, error) bool), most
 	return loss / weight, int64(weight), nil
 }
 
-func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-
-// locate names the first place where the forward pass of a micro-batch stops being finite: a trained tensor, else the
-// first traced activation.
-func (e *engine) locate(args []any) string {
-	for _, v := range e.trainable {
-		if !finiteVariable(v) {
-			return "tensor " + layerName(v.Path())
-		}
-	}
-	var names []string
-	options := e.options
-	exec, err := mlmodel.NewExec(e.backend, e.store, func(_ *mlmodel.Scope, nodes []*Node) []*Node {
-		var checks []*Node
-		options.Trace = func(name string, x *Node) {
-			names = append(names, name)
-			checks = append(checks, ConvertDType(LogicalAll(IsFinite(x)), x.DType()))
-		}
-		loss, _ := e.decoder.Loss(e.store, inputs(nodes), options)
-		return append(checks, loss)
-	})
-	if err != nil {
-		return "an unknown layer"
-	}
-	defer exec.Finalize()
-	out, err := call(exec, args...)
-	if err != nil {
-		return "an unknown layer"
-	}
-	for i, name := range names {
-		if out[i] == 0 {
-			return "layer " + name
-		}
-	}
-	return "the loss"
-}
-
-// locateGradient names the first trained tensor whose accumulated gradient is not finite.
-func (e *engine) locateGradient() string {
-	for _, v := range e.trainable {
-		if !finiteVariable(e.accumulator(v)) {
-			return "the gradient of " + layerName(v.Path())
-		}
-	}
-	return "the gradient's norm (it overflows float32)"
-}
-
-func finiteVariable(v *mlmodel.Variable) bool {
-	value, err := v.Value()
-	if err != nil {
-		return false
-	}
-	ok := true
-	err = tensors.ConstFlatData(value, func(flat []float32) {
-		for _, x := range flat {
-			if !finite(float64(x)) {
-				ok = false
-				return
-			}
-		}
-	})
-	return err == nil && ok
-}
-
-// layerName turns a store path into the name a person knows from the checkpoint.
-func layerName(path string) string {
-	return strings.ReplaceAll(strings.TrimPrefix(strings.TrimPrefix(path, "/adapter"), "/"), "/", ".")
-}
-
 func (e *engine) close() {
-	for _, exec := range []*mlmodel.Exec{e.gradient, e.update, e.evaluate} {
-		if exec != nil {
-			exec.Finalize()
-		}
-	}
+	e.gradients.close()
+	e.update.Finalize()
+	e.evaluate.Finalize()
 }

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -20,27 +21,27 @@ const exportTolerance = 2e-3
 // finish samples, exports, reloads the export and compares, and writes result.json.
 func (t *trainer) finish(ctx context.Context, early bool) (*Result, error) {
 	result := &Result{
-		Folder: t.Config.Out, Steps: t.state.Step, StartLoss: t.state.StartLoss, FinalLoss: t.state.LastLoss, BestLoss: t.state.BestLoss,
-		BestStep: t.state.BestStep, Losses: t.allLosses(), StoppedEarly: early, Seconds: time.Since(t.started).Seconds(),
+		Folder: t.Config.Out, Steps: t.state.Step, ExportedStep: t.state.Step, StartLoss: float64(t.state.StartLoss),
+		FinalLoss: float64(t.state.LastLoss), BestLoss: float64(t.state.BestLoss), BestStep: t.state.BestStep, Losses: t.allLosses(),
+		StoppedEarly: early, TokensPerSecond: t.tokensPerSecond(),
 	}
-	if result.Seconds > 0 {
-		result.TokensPerSecond = float64(t.tokens) / result.Seconds
+	if err := t.takeBest(result); err != nil {
+		return nil, err
 	}
-	if err := t.sample(ctx, t.state.Step); err != nil {
+	if err := t.sample(ctx, result.ExportedStep); err != nil {
 		return nil, err
 	}
 	result.Samples = t.samples
-	var err error
-	if result.Layers, err = t.layerChanges(); err != nil {
-		return nil, err
-	}
 	trained, err := t.probe.logits(t.Session)
 	if err != nil {
 		return nil, err
 	}
 	result.ProbeChange = maxDifference(trained, t.probe.start)
-	if result.ProbeChange == 0 && t.state.Step > 0 {
+	if result.ProbeChange == 0 {
 		return nil, fmt.Errorf("training changed nothing: the logits of the probe prompt are those of the start; check the learning rate and the targets")
+	}
+	if result.Layers, err = t.adapterChanges(); err != nil {
+		return nil, err
 	}
 	if err := t.export(result); err != nil {
 		return nil, err
@@ -48,7 +49,34 @@ func (t *trainer) finish(ctx context.Context, early bool) (*Result, error) {
 	if result.ExportDifference, err = t.checkExport(ctx, result, trained); err != nil {
 		return nil, err
 	}
+	if result.Layers == nil {
+		if result.Layers, err = t.denseChanges(ctx); err != nil {
+			return nil, err
+		}
+	}
+	result.Seconds = time.Since(t.started).Seconds()
 	return result, writeJSON(filepath.Join(t.Config.Out, resultFile), result)
+}
+
+// takeBest puts the weights of the best evaluation into the store, where they are wanted and are not the last ones. The
+// state on disk is saved before and not touched.
+func (t *trainer) takeBest(result *Result) error {
+	measured := finite(result.BestLoss)
+	switch {
+	case t.Config.Export != "best" || !measured || result.BestStep == result.Steps:
+		return nil
+	case result.BestStep == 0:
+		t.note(true, "no evaluation was better than the start (%.4f); the weights of the last step are exported", result.StartLoss)
+		return nil
+	}
+	path := filepath.Join(t.Config.Out, checkpointsName, checkpointName(result.BestStep))
+	if _, err := readState(path); err != nil {
+		t.note(true, "the best checkpoint cannot be read (%v); the weights of the last step are exported", err)
+		return nil
+	}
+	t.note(false, "exporting the weights of step %d, whose validation loss was the lowest (%.4f; the last step's is %.4f)", result.BestStep, result.BestLoss, result.FinalLoss)
+	result.ExportedStep = result.BestStep
+	return loadVariables(path, t.store, sameName)
 }
 
 // allLosses returns the training loss of every step, those before a resume included.
@@ -66,47 +94,47 @@ func (t *trainer) allLosses() []float64 {
 	return losses
 }
 
-// layerChanges measures how far each adapted layer moved; a layer that did not move at all is an error.
-func (t *trainer) layerChanges() ([]LayerChange, error) {
-	if t.adapter == nil || t.base == nil || t.state.Step == 0 {
-		return nil, nil
-	}
-	norms, err := t.adapter.Norms()
-	if err != nil {
-		return nil, err
-	}
-	changes := make([]LayerChange, len(norms))
-	for i, n := range norms {
-		changes[i] = LayerChange{Layer: n.Layer, Norm: n.Delta, Balance: n.Balance}
-		if n.Delta == 0 {
-			return nil, fmt.Errorf("training did not change layer %s: its gradient may not reach it", n.Layer)
-		}
-	}
-	return changes, nil
-}
-
 // export writes the adapter, or the model when all weights trained, with its tokenizer and chat template.
 func (t *trainer) export(result *Result) error {
-	files := t.tokenizer.Files()
 	if t.adapter == nil || t.base == nil {
-		if t.adapter != nil {
-			if err := t.adapter.Merge(); err != nil {
-				return err
-			}
-		}
-		result.Model = filepath.Join(t.Config.Out, "model")
-		return hf.Save(result.Model, t.decoder, t.store, hf.SaveOptions{Tokenizer: t.tokenizer, ChatTemplate: t.chatSource()})
+		return t.exportModel(result)
 	}
-	exported, err := t.adapter.Adapter(t.base.NameOrPath)
+	exported, err := t.adapter.Adapter(t.baseName())
 	if err != nil {
 		return err
 	}
+	files := t.tokenizer.Files()
 	if source := t.chatSource(); source != "" {
 		files["chat_template.jinja"] = []byte(source)
 	}
 	files["README.md"] = []byte(t.card(result))
 	result.Adapter = filepath.Join(t.Config.Out, "adapter")
 	return peft.Save(result.Adapter, exported, files)
+}
+
+func (t *trainer) exportModel(result *Result) error {
+	if t.adapter != nil {
+		if err := t.adapter.Merge(); err != nil {
+			return err
+		}
+	}
+	options := hf.SaveOptions{Tokenizer: t.tokenizer}
+	if t.base != nil {
+		options = t.base.Extra()
+	}
+	result.Model = filepath.Join(t.Config.Out, "model")
+	return hf.Save(result.Model, t.decoder, t.store, options)
+}
+
+// baseName is how the adapter names its base: a hub name as it is, a path from the root, so that it holds anywhere.
+func (t *trainer) baseName() string {
+	name := t.base.NameOrPath
+	if _, err := os.Stat(name); err == nil {
+		if path, err := filepath.Abs(name); err == nil {
+			return path
+		}
+	}
+	return name
 }
 
 func (t *trainer) chatSource() string {
@@ -119,17 +147,21 @@ func (t *trainer) chatSource() string {
 // card describes an adapter for the people who find it.
 func (t *trainer) card(result *Result) string {
 	c := t.Config
+	losses := "It was not validated."
+	if finite(result.BestLoss) {
+		losses = fmt.Sprintf("Validation loss: %.4f before training, %.4f at the last step, %.4f at its lowest (step %d).", result.StartLoss, result.FinalLoss, result.BestLoss, result.BestStep)
+	}
 	return fmt.Sprintf(`---
 base_model: %s
 library_name: peft
 ---
 # LoRA adapter trained with Polar
 
-Trained with %s at learning rate %g (rank %d, init %s) for %d steps of %d rows of %d tokens, seed %d.
-Validation loss: %.4f before training, %.4f after.
+Trained with %s at learning rate %g (rank %d, init %s) for %d steps of %d rows of %d tokens, seed %d. The weights are those
+after step %d. %s
 
 Load it with PEFT: PeftModel.from_pretrained(base, "this folder").
-`, t.base.NameOrPath, c.Optimizer, c.LearningRate, c.Rank, c.Init, result.Steps, c.Batch, c.Length, c.Seed, result.StartLoss, result.FinalLoss)
+`, t.baseName(), c.Optimizer, c.LearningRate, c.Rank, c.Init, result.Steps, c.Batch, c.Length, c.Seed, result.ExportedStep, losses)
 }
 
 // checkExport frees the training state, loads what was written as anyone else would, and compares its logits on the
@@ -143,7 +175,7 @@ func (t *trainer) checkExport(ctx context.Context, result *Result, trained []flo
 	if path == "" {
 		path = t.Config.Model
 	}
-	loaded, err := hf.Load(ctx, path, hf.LoadOptions{Offline: t.Config.Offline, Revision: t.Config.Revision})
+	loaded, err := hf.Load(ctx, path, hf.LoadOptions{Offline: t.Config.Offline, Revision: t.Config.Revision, Backend: t.backend})
 	if err != nil {
 		return 0, fmt.Errorf("reload the export: %w", err)
 	}
@@ -187,7 +219,7 @@ func (t *trainer) sample(ctx context.Context, step int) error {
 	}
 	defer generator.Close()
 	settings := model.SampleConfig{Temperature: 0.8, TopP: 0.95, MaxTokens: room - len(ids), Seed: t.Config.Seed, Stop: tokenizer.Stops(t.tokenizer)}
-	out, err := generator.Generate(ctx, ids, settings, nil)
+	out, err := generator.Generate(ctx, ids, settings, func(int) error { return nil })
 	if err != nil {
 		return fmt.Errorf("sample text: %w", err)
 	}
@@ -198,29 +230,31 @@ func (t *trainer) sample(ctx context.Context, step int) error {
 }
 
 // samplePrompt is the configured prompt (as a user's message when the model has a chat template), else the beginning of
-// the validation data.
-func (t *trainer) samplePrompt() (string, []int, error) {
-	if text := t.Config.SamplePrompt; text != "" {
-		rendered := text
-		if t.chat != nil {
-			var err error
-			if rendered, err = t.chat.Render([]tokenizer.Message{{Role: "user", Content: text}}, true); err != nil {
-				return "", nil, err
-			}
-		}
-		ids, err := t.tokenizer.Encode(rendered, t.chat == nil)
+// the validation data. Prepare calls it too, so that a prompt that cannot be used fails before anything is trained.
+func (s *Session) samplePrompt() (string, []int, error) {
+	most := s.decoder.Config().MaxPositions - 1
+	text := s.Config.SamplePrompt
+	if text == "" {
+		ids, err := s.probe.tokens(s)
 		if err != nil {
-			return "", nil, fmt.Errorf("sample prompt: %w", err)
+			return "", nil, err
 		}
-		if len(ids) == 0 || len(ids) >= t.decoder.Config().MaxPositions {
-			return "", nil, fmt.Errorf("sample prompt has %d tokens; the model takes 1 to %d", len(ids), t.decoder.Config().MaxPositions-1)
-		}
-		return text, ids, nil
+		ids = ids[:min(len(ids), max(1, most/2))]
+		return s.tokenizer.Decode(ids), ids, nil
 	}
-	ids, err := t.probe.tokens(t.Session)
+	rendered := text
+	if s.chat != nil {
+		var err error
+		if rendered, err = s.chat.Render([]tokenizer.Message{{Role: "user", Content: text}}, true); err != nil {
+			return "", nil, err
+		}
+	}
+	ids, err := s.tokenizer.Encode(rendered, s.chat == nil)
 	if err != nil {
-		return "", nil, err
+		return "", nil, fmt.Errorf("sample prompt: %w", err)
 	}
-	ids = ids[:min(len(ids), 32)]
-	return t.tokenizer.Decode(ids), ids, nil
+	if len(ids) == 0 || len(ids) > most {
+		return "", nil, fmt.Errorf("sample prompt has %d tokens; the model takes 1 to %d", len(ids), most)
+	}
+	return text, ids, nil
 }

@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -32,17 +34,51 @@ type record struct {
 	Versions map[string]string `json:"versions"`
 }
 
+// freeToChange are the settings that a resumed run may change: they do not decide the path of the weights. The base
+// model and the data are held by their fingerprints, wherever they are.
+var freeToChange = map[string]bool{
+	"out": true, "resume": true, "verify": true, "backend": true, "offline": true, "revision": true, "model": true, "data": true,
+	"validation_data": true, "eval_every": true, "eval_batches": true, "save_every": true, "sample_every": true, "export": true,
+	"sample_prompt": true, "sample_tokens": true, "patience": true, "activation_checkpointing": true,
+}
+
+// decisive returns the settings that decide the path of the weights, by key.
+func (c Config) decisive() map[string]string {
+	out := map[string]string{}
+	for _, item := range c.Settings() {
+		if key := fmt.Sprint(item.Key); !freeToChange[key] {
+			out[key] = fmt.Sprint(item.Value)
+		}
+	}
+	return out
+}
+
 // identity hashes what decides the path of the weights: not where a run writes, how often it saves, or what it prints.
 func identity(c Config, base, data string) string {
-	c.Out, c.Resume, c.Verify, c.Backend, c.Offline, c.Revision, c.Model, c.Data, c.ValidationData = "", false, 0, "", false, "", "", "", ""
-	c.EvalEvery, c.EvalBatches, c.SaveEvery, c.SampleEvery, c.SamplePrompt, c.SampleTokens, c.Patience = 0, 0, 0, 0, "", 0, 0
-	c.ActivationCheckpointing = false
-	text, err := json.Marshal(c)
+	text, err := json.Marshal(c.decisive()) // its keys are sorted
 	if err != nil {
-		panic(err) // a struct of numbers, strings and bools always marshals
+		panic(err) // a map of strings always marshals
 	}
 	sum := sha256.Sum256([]byte(base + "\n" + data + "\n" + string(text)))
 	return hex.EncodeToString(sum[:])
+}
+
+// differences names what a run with this record, base and data would change in the run that was recorded.
+func (r record) differences(c Config, base, data string) []string {
+	var out []string
+	if r.Base != base {
+		out = append(out, "the base model")
+	}
+	if r.Data != data {
+		out = append(out, "the data")
+	}
+	old, now := r.Config.decisive(), c.decisive()
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		if was, ok := old[key]; !ok || was != now[key] {
+			out = append(out, fmt.Sprintf("%s (%s, was %s)", key, now[key], was))
+		}
+	}
+	return out
 }
 
 // writeFolder creates the run folder with its record and its resolved configuration.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/polargo/polar/backend"
 	"github.com/polargo/polar/model"
+	"github.com/polargo/polar/optimizer"
 )
 
 // Rates that the time estimate assumes: the share of a machine's product rate that a whole step reaches, as measured on a
@@ -39,8 +40,26 @@ func (s *Session) buildPlan() error {
 	for _, segment := range preview.Segments {
 		p.Preview = append(p.Preview, PreviewSegment{Text: segment.Text, Trained: segment.Trained})
 	}
+	if _, _, err := s.samplePrompt(); err != nil && s.Config.SampleTokens > 0 {
+		return err
+	}
 	s.planCost()
+	s.planNotes()
 	return nil
+}
+
+// planNotes says what the settings imply and a reader may not expect.
+func (s *Session) planNotes() {
+	c := s.Config
+	note := func(format string, args ...any) { s.Plan.Notes = append(s.Plan.Notes, fmt.Sprintf(format, args...)) }
+	if split := s.corpus.Validation(); split == nil || split.Rows() == 0 {
+		note("no validation data: the weights of the last step are exported, and --patience has nothing to go by")
+	} else if c.Export == "best" {
+		note("evaluated every %d steps; the weights of the lowest validation loss are exported (--export last takes the last ones)", c.EvalEvery)
+	}
+	if note := optimizer.ClipNote(s.settings); note != "" {
+		s.Plan.Notes = append(s.Plan.Notes, note)
+	}
 }
 
 // planRoutes groups the trained tensors by the rule that updates them.

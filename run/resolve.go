@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/polargo/polar/optimizer"
 )
 
 // usualRates are the learning rates chosen when none is given: of the muon family in units of the RMS-to-RMS norm of a
@@ -23,8 +25,8 @@ var usualRates = map[string]struct{ adapter, full float64 }{
 // resolve replaces what was left to choose, as far as the settings alone decide it.
 func (c Config) resolve(now time.Time) Config {
 	scratch := c.Lab != nil
-	if scratch && c.Lab.PairRank == 0 || !scratch && c.Rank == 0 {
-		c.Rank = 0
+	if scratch {
+		c.Rank = c.Lab.PairRank
 	}
 	if c.Alpha == 0 && c.Rank > 0 {
 		c.Alpha = float64(c.Rank)
@@ -38,18 +40,26 @@ func (c Config) resolve(now time.Time) Config {
 			c.LearningRate = rates.adapter
 		}
 	}
-	if c.FallbackLearningRate == 0 {
-		if c.FallbackLearningRate = 1e-4; scratch {
-			c.FallbackLearningRate = 1e-2
-		}
+	switch elementwise := c.Optimizer == "adamw" || c.Optimizer == "sgd"; {
+	case c.FallbackLearningRate != 0:
+	case scratch && c.Optimizer != "sgd":
+		c.FallbackLearningRate = 1e-2 // setting M's
+	case !elementwise:
+		c.FallbackLearningRate = 1e-4
 	}
 	if c.Momentum < 0 {
 		c.Momentum = 0.9
 	}
-	if c.Beta2 < 0 {
+	if c.Beta2 < 0 && c.Optimizer == "adamw" {
 		if c.Beta2 = 0.999; scratch {
 			c.Beta2 = 0.95
 		}
+	}
+	if c.LoRAPlusRatio == 0 {
+		c.LoRAPlusRatio = 1
+	}
+	if c.Export == "" {
+		c.Export = "best"
 	}
 	if c.Out == "" {
 		c.Out = filepath.Join("runs", c.name()+"-"+now.Format("20060102-150405"))
@@ -91,12 +101,43 @@ func (c Config) check() error {
 	bad(c.Accumulate > 0 && c.Batch%c.Accumulate != 0, "batch %d cannot be split into %d equal micro-batches (accumulate)", c.Batch, c.Accumulate)
 	bad(c.Steps == 0 && (c.Epochs <= 0 || math.IsInf(c.Epochs, 0) || math.IsNaN(c.Epochs)), "epochs %v must be positive when steps is 0", c.Epochs)
 	bad(c.WarmupFraction < 0 || c.WarmupFraction > 1, "warmup-fraction %v is not in [0, 1]", c.WarmupFraction)
+	bad(c.Optimizer == "muon" && c.Rank > 0, "muon trains dense weights, not adapters: use lora-muon or factor-muon, or rank 0")
+	bad(c.Beta2 >= 0 && c.Optimizer != "adamw", "beta2 %v is only for adamw", c.Beta2)
+	bad(c.Export != "best" && c.Export != "last", "export %q is unknown: best or last", c.Export)
 	bad(c.Verify > 0 && !c.Resume, "verify needs --resume: it replays steps of a run that exists")
 	bad(c.Patience > 0 && c.ValidationFraction == 0 && c.ValidationData == "", "patience needs validation data, and validation-fraction is 0")
 	if c.Lab != nil {
 		problems = append(problems, c.Lab.check()...)
 	}
+	if settings, err := c.optimizer(); err != nil {
+		problems = append(problems, err)
+	} else {
+		settings.Schedule = optimizer.Schedule{} // its steps are known when the data are
+		problems = append(problems, settings.Validate())
+	}
 	return errors.Join(problems...)
+}
+
+// optimizer returns the optimizer's settings.
+func (c Config) optimizer() (optimizer.Config, error) {
+	settings, err := optimizer.Default(c.Optimizer)
+	if err != nil {
+		return settings, err
+	}
+	settings.LearningRate, settings.WeightDecay, settings.Momentum = c.LearningRate, c.WeightDecay, c.Momentum
+	settings.Nesterov, settings.ClipNorm, settings.Scale = c.Nesterov, c.ClipNorm, c.WidthScale
+	settings.LoRAPlusRatio, settings.RebalanceEvery = c.LoRAPlusRatio, c.RebalanceEvery
+	settings.Guard = c.Guard
+	if c.Optimizer == "adamw" {
+		settings.Beta2 = c.Beta2
+	}
+	if settings.Fallback.LearningRate = c.FallbackLearningRate; settings.Fallback.Epsilon == 0 { // sgd has none of its own
+		settings.Fallback.Beta1, settings.Fallback.Beta2, settings.Fallback.Epsilon = 0.9, 0.95, 1e-8
+	}
+	settings.Schedule = optimizer.Schedule{
+		Kind: c.Schedule, Steps: c.Steps, WarmupSteps: c.WarmupSteps, DecayFraction: c.DecayFraction,
+	}
+	return settings, nil
 }
 
 func (l *Lab) check() []error {

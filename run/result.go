@@ -1,8 +1,9 @@
 package run
 
 import (
+	"encoding/json"
 	"errors"
-	"fmt"
+	"reflect"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type Result struct {
 	StartLoss, FinalLoss     float64 // validation loss before the first and after the last step
 	BestLoss                 float64
 	BestStep                 int
+	ExportedStep             int       // whose weights the export holds: BestStep or Steps, see Config.Export
 	Losses                   []float64 // training loss a step
 	Layers                   []LayerChange
 	ProbeChange              float64 // largest change of a logit on the probe prompt
@@ -22,6 +24,38 @@ type Result struct {
 	Seconds, TokensPerSecond float64
 	StoppedEarly             bool
 	Samples                  []Sampled
+}
+
+// MarshalJSON writes null for numbers that JSON has no form for, such as the validation loss of a run without validation
+// data.
+func (r Result) MarshalJSON() ([]byte, error) { return json.Marshal(jsonValue(reflect.ValueOf(r))) }
+
+// jsonValue copies a value of structs, slices and scalars with nil for numbers that are not finite.
+func jsonValue(value reflect.Value) any {
+	switch value.Kind() {
+	case reflect.Float64:
+		if number := value.Float(); finite(number) {
+			return number
+		}
+		return nil
+	case reflect.Slice:
+		list := make([]any, value.Len())
+		for i := range list {
+			list[i] = jsonValue(value.Index(i))
+		}
+		return list
+	case reflect.Struct:
+		fields := map[string]any{}
+		for i := range value.NumField() {
+			name := value.Type().Field(i).Name
+			if tag := value.Type().Field(i).Tag.Get("json"); tag != "" {
+				name = tag
+			}
+			fields[name] = jsonValue(value.Field(i))
+		}
+		return fields
+	}
+	return value.Interface()
 }
 
 // LayerChange is how far training moved a layer.
@@ -64,20 +98,3 @@ type PreviewSegment struct {
 
 // ErrInterrupted is returned by a run that was stopped from outside after saving its state.
 var ErrInterrupted = errors.New("interrupted")
-
-// NonFiniteError stops a run whose loss or gradient is NaN or infinite.
-type NonFiniteError struct {
-	Step           int
-	What           string // "loss", "gradient"
-	Where          string // first layer or tensor that is not finite
-	LastCheckpoint string // empty when there is none
-}
-
-// Error names the step, the layer and the checkpoint to go back to.
-func (e *NonFiniteError) Error() string {
-	back := "no checkpoint was written yet"
-	if e.LastCheckpoint != "" {
-		back = "the last good checkpoint is " + e.LastCheckpoint
-	}
-	return fmt.Sprintf("step %d: the %s is not finite, first at %s; %s; lower the learning rate and --resume, or start again", e.Step, e.What, e.Where, back)
-}

@@ -64,7 +64,7 @@ func Prepare(ctx context.Context, cfg Config, sink Sink) (session *Session, err 
 	}
 	for _, part := range []func(context.Context) error{s.openModel, s.openData, s.chooseSteps, s.checkIdentity, s.buildOptimizer, s.attach, s.buildEngine} {
 		if err := ctx.Err(); err != nil {
-			return nil, ErrInterrupted
+			return nil, err
 		}
 		if err := graphx.Try(func() error { return part(ctx) }); err != nil {
 			return nil, err
@@ -89,7 +89,10 @@ func prepareConfig(cfg Config) (Config, error) {
 		if cfg.Model == "" && (cfg.Lab == nil || cfg.Data == "") {
 			asked := cfg
 			cfg = r.Config
-			cfg.Out, cfg.Resume, cfg.Verify, cfg.Backend, cfg.Offline = asked.Out, true, asked.Verify, asked.Backend, asked.Offline
+			cfg.Out, cfg.Resume, cfg.Verify, cfg.Offline = asked.Out, true, asked.Verify, asked.Offline || cfg.Offline
+			if asked.Backend != "" {
+				cfg.Backend = asked.Backend
+			}
 		}
 	}
 	cfg = cfg.resolve(time.Now())
@@ -211,30 +214,10 @@ func (s *Session) checkIdentity(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.Identity == s.identity {
-		return nil
+	if differ := r.differences(s.Config, s.baseFingerprint(), s.corpus.Fingerprint()); len(differ) > 0 {
+		return fmt.Errorf("cannot resume %s: it was started with other settings: %s", s.Config.Out, strings.Join(differ, ", "))
 	}
-	var differ []string
-	if r.Base != s.baseFingerprint() {
-		differ = append(differ, "the base model")
-	}
-	if r.Data != s.corpus.Fingerprint() {
-		differ = append(differ, "the data")
-	}
-	old := r.Config.Settings()
-	for i, item := range s.Config.Settings() {
-		if i < len(old) && fmt.Sprint(old[i].Value) != fmt.Sprint(item.Value) && !freeToChange[fmt.Sprint(item.Key)] {
-			differ = append(differ, fmt.Sprintf("%v (%v, was %v)", item.Key, item.Value, old[i].Value))
-		}
-	}
-	return fmt.Errorf("cannot resume %s: it was started with other settings: %s", s.Config.Out, strings.Join(differ, ", "))
-}
-
-// freeToChange are the settings that a resumed run may change: they do not decide the path of the weights.
-var freeToChange = map[string]bool{
-	"out": true, "resume": true, "verify": true, "backend": true, "offline": true, "revision": true, "model": true, "data": true,
-	"validation_data": true, "eval_every": true, "eval_batches": true, "save_every": true, "sample_every": true,
-	"sample_prompt": true, "sample_tokens": true, "patience": true, "activation_checkpointing": true,
+	return nil
 }
 
 func (s *Session) baseFingerprint() string {
@@ -245,125 +228,11 @@ func (s *Session) baseFingerprint() string {
 }
 
 func (s *Session) buildOptimizer(context.Context) error {
-	c := s.Config
-	settings, err := optimizer.Default(c.Optimizer)
-	if err != nil {
-		return err
-	}
-	settings.LearningRate, settings.WeightDecay, settings.Momentum = c.LearningRate, c.WeightDecay, c.Momentum
-	settings.Nesterov, settings.ClipNorm = c.Nesterov, c.ClipNorm
-	if settings.Scale != "" {
-		settings.Scale = c.WidthScale
-	}
-	if c.Optimizer == "adamw" {
-		settings.Beta2, settings.LoRAPlusRatio = c.Beta2, c.LoRAPlusRatio
-	}
-	if c.Optimizer == "lora-muon" {
-		settings.Guard, settings.RebalanceEvery = c.Guard, c.RebalanceEvery
-	}
-	settings.Fallback.LearningRate = c.FallbackLearningRate
-	settings.Schedule = optimizer.Schedule{
-		Kind: c.Schedule, Steps: c.Steps, WarmupSteps: c.WarmupSteps, DecayFraction: c.DecayFraction,
-	}
-	if note := optimizer.ClipNote(settings); note != "" {
-		s.note(true, "%s", note)
-	}
-	s.settings = settings
-	s.optimizer, err = optimizer.New(settings)
-	return err
-}
-
-// attach creates what trains: the pairs of an adapter, the pairs of a low-rank model, or all weights. A resumed run takes
-// its variables from its newest readable checkpoint.
-func (s *Session) attach(ctx context.Context) error {
-	checkpoint, err := s.findCheckpoint()
-	if err != nil {
-		return err
-	}
-	resume := checkpoint != ""
-	switch {
-	case s.Config.Lab != nil && s.Config.Lab.PairRank > 0:
-		if err = s.attachPairs(); err == nil {
-			err = s.probe.begin(s)
-		}
-	case s.Config.Lab == nil && s.Config.Rank > 0:
-		if err = s.probe.begin(s); err == nil { // before the start of the pairs is taken from the base
-			err = s.attachAdapter(ctx, resume)
-		}
-	default:
-		if err = s.decoder.SetTrainable(s.store, true); err == nil {
-			err = s.probe.begin(s)
-		}
-	}
-	if err != nil || !resume {
-		return err
-	}
-	if err := loadVariables(checkpoint, s.store); err != nil {
-		return err
-	}
-	if s.adapter != nil && s.base != nil {
-		return s.adapter.AdjustBase()
-	}
-	return nil
-}
-
-func (s *Session) findCheckpoint() (string, error) {
-	if !s.Config.Resume {
-		return "", nil
-	}
-	warn := func(text string) { s.note(true, "%s", text) }
-	path, st, err := newestCheckpoint(s.Config.Out, -1, warn)
-	if err == nil && path != "" && s.Config.Verify > 0 {
-		path, st, err = newestCheckpoint(s.Config.Out, st.Step-s.Config.Verify, warn)
-	}
-	if err != nil {
-		return "", err
-	}
-	if path == "" {
-		s.note(true, "no checkpoint to go back to in %s: beginning at step 0", s.Config.Out)
-		return "", nil
-	}
-	if st.Identity != s.identity {
-		return "", fmt.Errorf("%s belongs to a run with other settings", path)
-	}
-	s.resumed = &st
-	return path, nil
-}
-
-func (s *Session) attachPairs() error {
-	if err := s.decoder.SetTrainable(s.store, true); err != nil {
-		return err
-	}
-	pairs := adapter.PairsConfig{Rank: s.Config.Lab.PairRank, Seed: s.Config.Seed, Rescale: s.Config.Lab.PairScale}
 	var err error
-	s.adapter, err = adapter.NewPairs(s.store, s.decoder.Layers(), pairs)
-	return err
-}
-
-func (s *Session) attachAdapter(ctx context.Context, resume bool) error {
-	c := s.Config
-	settings := adapter.Config{Rank: c.Rank, Alpha: c.Alpha, RSLoRA: c.RSLoRA, Init: c.Init, Targets: c.Targets, Seed: c.Seed}
-	selected, err := adapter.Select(s.decoder.Layers(), c.Targets)
-	if err != nil {
+	if s.settings, err = s.Config.optimizer(); err != nil {
 		return err
 	}
-	if err := s.decoder.SetTrainable(s.store, false); err != nil {
-		return err
-	}
-	if resume {
-		s.adapter, err = adapter.Attach(s.store, s.decoder.Layers(), settings)
-		return err
-	}
-	var options adapter.Options
-	if c.Init == adapter.InitGradient {
-		if options.Gradients, err = s.initialGradients(ctx, selected); err != nil {
-			return err
-		}
-	}
-	if c.Init == adapter.InitPiSSA {
-		s.progress("factorise the weights for pissa", 0, int64(len(selected)))
-	}
-	s.adapter, err = adapter.New(s.store, s.decoder.Layers(), settings, options)
+	s.optimizer, err = optimizer.New(s.settings)
 	return err
 }
 

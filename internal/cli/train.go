@@ -102,38 +102,9 @@ func (p *program) warnSlow() {
 // slowBuild reports whether GOEXPERIMENT=simd would have made this binary faster.
 func slowBuild() bool { return goarch == "amd64" && !backend.SIMD() }
 
-// writeJSON writes a result as indented JSON; numbers that JSON has no form for, such as the validation loss of a run
-// without validation data, are null.
+// writeJSON writes a result as indented JSON.
 func writeJSON(out io.Writer, result *run.Result) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(jsonValue(reflect.ValueOf(*result)))
-}
-
-// jsonValue copies a value of structs, slices and scalars with null for numbers that are not finite.
-func jsonValue(value reflect.Value) any {
-	switch value.Kind() {
-	case reflect.Float64:
-		if number := value.Float(); isFinite(number) {
-			return number
-		}
-		return nil
-	case reflect.Slice:
-		list := make([]any, value.Len())
-		for i := range list {
-			list[i] = jsonValue(value.Index(i))
-		}
-		return list
-	case reflect.Struct:
-		fields := map[string]any{}
-		for i := range value.NumField() {
-			name := value.Type().Field(i).Name
-			if tag := value.Type().Field(i).Tag.Get("json"); tag != "" {
-				name = tag
-			}
-			fields[name] = jsonValue(value.Field(i))
-		}
-		return fields
-	}
-	return value.Interface()
+	return encoder.Encode(result)
 }
