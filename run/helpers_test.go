@@ -41,7 +41,9 @@ func writeFile(t testing.TB, name, content string) string {
 }
 
 // tinyModel writes an untrained one-block model of width 16 with a character vocabulary and returns its folder.
-func tinyModel(t testing.TB) string {
+func tinyModel(t testing.TB) string { return tinyModelOf(t, 1) }
+
+func tinyModelOf(t testing.TB, seed int64) string {
 	t.Helper()
 	tok, err := tokenizer.NewChar([]rune(alphabet))
 	if err != nil {
@@ -52,7 +54,7 @@ func tinyModel(t testing.TB) string {
 		t.Fatal(err)
 	}
 	store := mlmodel.NewStore()
-	if err := decoder.Init(store, 1); err != nil {
+	if err := decoder.Init(store, seed); err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "model")

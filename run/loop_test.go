@@ -12,7 +12,7 @@ func TestFinetune(t *testing.T) {
 	for _, init := range []string{"balanced", "pissa", "gradient", "lora"} {
 		t.Run(init, func(t *testing.T) {
 			cfg := tune(t, base, writeFile(t, "text.txt", words(400, 1)))
-			cfg.Init, cfg.Steps, cfg.Rank, cfg.Alpha = init, 20, 4, 8
+			cfg.Init, cfg.Steps, cfg.Rank, cfg.Alpha, cfg.LearningRate = init, 20, 4, 8, 0.3
 			result, told := mustRun(t, cfg)
 			if !(result.FinalLoss < result.StartLoss-0.1) || len(result.Losses) != 20 || len(told.steps) != 20 {
 				t.Errorf("validation loss %v -> %v in %d steps, want it to fall by 0.1", result.StartLoss, result.FinalLoss, len(result.Losses))
