@@ -147,7 +147,7 @@ func TestMisuse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err = exec.Exec(c.x); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err = exec.Call(c.x); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got error %v, want one with %q", c.name, err, c.want)
 		}
 		exec.Finalize()

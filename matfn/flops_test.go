@@ -27,7 +27,7 @@ func built(t *testing.T, fn func(x *Node) *Node, m, n int) (flops int64) {
 		t.Fatal(err)
 	}
 	defer exec.Finalize()
-	if _, err := exec.Exec(tensors.FromFlatDataAndDimensions(make([]float32, m*n), m, n)); err != nil {
+	if _, err := exec.Call(tensors.FromFlatDataAndDimensions(make([]float32, m*n), m, n)); err != nil {
 		t.Fatal(err)
 	}
 	return flops

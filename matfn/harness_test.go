@@ -30,7 +30,7 @@ func call(t testing.TB, fn func(inputs []*Node) []*Node, args ...*tensors.Tensor
 	for i, a := range args {
 		anyArgs[i] = a
 	}
-	outputs, err := exec.Exec(anyArgs...)
+	outputs, err := exec.Call(anyArgs...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func benchmark(b *testing.B, batch, m, n int, flops int64, fn func(x *Node) *Nod
 	defer exec.Finalize()
 	x := tensorOf(xs...)
 	run := func() {
-		out, err := exec.Exec(x)
+		out, err := exec.Call(x)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -87,7 +87,7 @@ func TestConverges(t *testing.T) {
 		defer exec.Finalize()
 		var losses []float64
 		for range steps {
-			out, err := exec.Exec(float32(1))
+			out, err := exec.Call(float32(1))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -45,7 +45,7 @@ func TestSplitDecay(t *testing.T) {
 func TestDecayRefused(t *testing.T) {
 	for _, info := range Known() {
 		for product, bad := range map[float64]bool{0.99: false, 1: true, 2: true} {
-			cfg := setting(t, info.Name, func(c *Config) { c.LearningRate, c.WeightDecay = 0.5, product / 0.5 })
+			cfg := setting(t, info.Name, func(c *Config) { c.LearningRate, c.WeightDecay = 0.5, product/0.5 })
 			_, err := New(cfg)
 			if bad && (err == nil || !strings.Contains(err.Error(), "weight decay") || !strings.Contains(err.Error(), "must stay below 1")) {
 				t.Errorf("%s: lambda·eta = %g: error %v", info.Name, product, err)

@@ -136,7 +136,7 @@ func (s *stepper) try(grads ...*mat.Dense) error {
 		rows, cols := g.Dims()
 		args = append(args, tensors.FromFlatDataAndDimensions(oracle.Float32(g), rows, cols))
 	}
-	_, err := s.exec.Exec(args...)
+	_, err := s.exec.Call(args...)
 	return err
 }
 

@@ -143,7 +143,7 @@ func (n *net) evaluate(t testing.TB) float64 {
 // call runs a graph of the net that returns a scalar.
 func (n *net) call(t testing.TB, exec *mlmodel.Exec) float64 {
 	t.Helper()
-	out, err := exec.Exec(n.x, n.y)
+	out, err := exec.Call(n.x, n.y)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func BenchmarkStep(b *testing.B) {
 
 func benchmarkStep(b *testing.B, name string) {
 	store, paths := smolAdapters(b)
-	o := mustNew(b, setting(b, name, nil))
+	o := mustNew(b, setting(b, name))
 	exec, err := mlmodel.NewExec(check.Backend(b), store, func(scope *mlmodel.Scope, unit *Node) *Node {
 		var updates []VarGrad
 		for _, path := range paths {
@@ -48,7 +48,7 @@ func benchmarkStep(b *testing.B, name string) {
 	}
 	defer exec.Finalize()
 	step := func() {
-		if _, err := exec.Exec(float32(1)); err != nil {
+		if _, err := exec.Call(float32(1)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	mlmodel "github.com/gomlx/gomlx/ml/model"
+	"github.com/gomlx/gomlx/ml/train"
+	"github.com/gomlx/gomlx/ml/train/metric"
+	gomlx "github.com/gomlx/gomlx/ml/train/optimizer"
 	"github.com/polargo/polar/param"
 )
 
@@ -27,7 +30,7 @@ type Route struct {
 // Routes lists how each trainable variable of the store is updated, in the store's order. It returns an error that
 // names every variable that cannot be routed: never tagged, of a role without a rule, or a factor without its partner.
 func (o *Optimizer) Routes(store *mlmodel.Store) ([]Route, error) {
-	groups, err := o.groups(store, trainable(store.IterVariables()))
+	groups, err := o.groups(store, slices.DeleteFunc(trainable(store.IterVariables()), bookkeeping))
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +90,20 @@ func trainable(all iter.Seq[*mlmodel.Variable]) []*mlmodel.Variable {
 		}
 	}
 	return vars
+}
+
+// bookkeeping reports whether GoMLX's trainer or an optimizer keeps v for itself. A store read from a checkpoint marks
+// such variables as trainable until the program that uses them says otherwise.
+func bookkeeping(v *mlmodel.Variable) bool {
+	if v.Path() == "/"+gomlx.GlobalStepVariableName {
+		return true
+	}
+	for _, scope := range []string{gomlx.Scope, train.AccumulatedGradientsScope, metric.Scope} {
+		if strings.HasPrefix(v.Path(), "/"+scope+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // routed is a variable with its description and where it goes.
