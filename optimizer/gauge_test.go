@@ -15,11 +15,13 @@ import (
 const lossTol = 1e-4
 
 // TestScalarGaugeRuns: (A, B) → (cA, B/c) changes neither the loss nor the weights of a whole run; Muon on each factor,
-// which is what others do, is changed.
+// which is what others do, is changed. The rate decays, because at a constant one a run ends oscillating, which amplifies
+// rounding: up to 4e-5 in the loss from a zero factor, here 1.2e-7.
 func TestScalarGaugeRuns(t *testing.T) {
 	run := func(name, kind string, c float64) (float64, *mat.Dense) {
 		n := newNet(t, start{rank: 8, s: 2, c: c, kind: kind})
-		losses := n.run(t, mustNew(t, setting(t, name)), netSteps)
+		cfg := setting(t, name, func(c *Config) { c.Schedule = Schedule{Kind: "linear", Steps: netSteps} })
+		losses := n.run(t, mustNew(t, cfg), netSteps)
 		return last(losses), n.weight(t, "w1")
 	}
 	for _, kind := range []string{"balanced", "zero", "1e-3"} {
@@ -27,8 +29,8 @@ func TestScalarGaugeRuns(t *testing.T) {
 		for _, c := range []float64{3, 9, 27, 99} {
 			got, moved := run("lora-muon", kind, c)
 			t.Logf("%s, c = %g: loss %.6f, moved %.1e, weight moved %.1e", kind, c, got, got-want, relative(moved, weight))
-			if !(math.Abs(got-want) <= lossTol) {
-				t.Errorf("%s, c = %g: loss %.6f, want %.6f within %g", kind, c, got, want, lossTol)
+			if !(math.Abs(got-want) <= lossTol) || !(relative(moved, weight) <= lossTol) {
+				t.Errorf("%s, c = %g: loss %.6f, want %.6f; weight moved by %.1e", kind, c, got, want, relative(moved, weight))
 			}
 		}
 	}
@@ -107,6 +109,7 @@ func TestRebalance(t *testing.T) {
 		a, b := get(t, n.store, "/adapter/w1/A"), get(t, n.store, "/adapter/w1/B")
 		return mat.Norm(a, 2) / mat.Norm(b, 2)
 	}
+	steps := netSteps
 	run := func(every int, exponent float64, between ...func(*net)) (float64, *net) {
 		cfg := setting(t, "lora-muon", func(c *Config) { c.RebalanceEvery, c.RebalanceExponent = every, exponent })
 		n := newNet(t, start{rank: 8, s: 1, c: 9, kind: "balanced"})
@@ -114,7 +117,7 @@ func TestRebalance(t *testing.T) {
 		for _, do := range between {
 			hooks = append(hooks, func() { do(n) })
 		}
-		return last(n.run(t, mustNew(t, cfg), netSteps, hooks...)), n
+		return last(n.run(t, mustNew(t, cfg), steps, hooks...)), n
 	}
 	want, never := run(0, 1)
 	for _, c := range []struct {
@@ -135,6 +138,11 @@ func TestRebalance(t *testing.T) {
 	if !(imbalance(never) > 10) {
 		t.Errorf("‖A‖/‖B‖ is %.3f without rebalancing: nothing to do", imbalance(never))
 	}
+	steps = 9
+	if _, n := run(10, 1); !(imbalance(n) > 10) {
+		t.Errorf("‖A‖/‖B‖ is %.3f after 9 steps: rebalanced before the tenth", imbalance(n))
+	}
+	steps = netSteps
 	swing := 3.0
 	got, _ := run(0, 1, func(n *net) { // scale moves forth and back, but the moments stay
 		multiply(t, n, "A", swing)
@@ -143,6 +151,16 @@ func TestRebalance(t *testing.T) {
 	})
 	if !(math.Abs(got-want) > 10*tol) {
 		t.Errorf("loss moves by %.1e only when the moments are not carried: the test has no bite", got-want)
+	}
+}
+
+// TestRebalanceZero: a pair with a zero factor has nothing to balance and stays finite.
+func TestRebalanceZero(t *testing.T) {
+	a := gaussian(random(1, 1), 6, 2)
+	cfg := setting(t, "lora-muon", noDecay, func(c *Config) { c.RebalanceEvery = 1 })
+	got := after(t, cfg, pair("layer", a, mat.NewDense(4, 2, nil), 1), []*mat.Dense{scaled(0, a), mat.NewDense(4, 2, nil)})
+	if relative(got[0], a) != 0 || mat.Norm(got[1], 2) != 0 {
+		t.Errorf("A moved by %.1e, B is %v", relative(got[0], a), got[1].RawMatrix().Data)
 	}
 }
 

@@ -3,6 +3,12 @@ package optimizer
 import (
 	"math"
 	"testing"
+
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/polargo/polar/internal/check"
 )
 
 // spikeTol is how far above the starting loss a guarded run may go.
@@ -39,5 +45,30 @@ func TestGuardLeavesBalanced(t *testing.T) {
 	plain := guarded(t, "1e-5", false)
 	if spike := highest(plain) - plain[0]; !(spike > spikeTol) {
 		t.Errorf("1e-5 without the guard: the loss rises by %.3f only: the tests of the guard have no bite", spike)
+	}
+}
+
+// TestSpectralBound: at least the spectral norm, at most r^{1/16} times it; zero for zero.
+func TestSpectralBound(t *testing.T) {
+	bound := func(p *mat.Dense) float64 {
+		out, err := CallOnce(check.Backend(t), func(p *Node) *Node { return Reshape(spectralBound(p)) }, batchOfOne(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return float64(tensors.ToScalar[float32](out))
+	}
+	for _, r := range []int{1, 2, 8, 32} {
+		for _, scale := range []float64{1e-6, 1, 1e6} {
+			x := gaussian(random(r, 1), r, r)
+			p := rounded(scaled(scale, mul(x, x.T())))
+			norm := spectralNormOf(t, p)
+			const slack = 1e-5 // rounding
+			if got := bound(p) / norm; !(got >= 1-slack && got <= math.Pow(float64(r), 1.0/16)+slack) {
+				t.Errorf("rank %d, scale %g: the bound is %.4f times the spectral norm", r, scale, got)
+			}
+		}
+	}
+	if got := bound(mat.NewDense(3, 3, nil)); got != 0 {
+		t.Errorf("zero has bound %g", got)
 	}
 }

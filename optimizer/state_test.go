@@ -196,6 +196,7 @@ func TestRateOfRestoredStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := get(t, store, "/w")
+	s = newStepper(t, store, second, paths(values)...) // another graph, as for a batch of another shape
 	s.step(t, gradients(values, 0)...)
 	if got := second.LearningRate(store); got != 0.125 {
 		t.Errorf("the rate is %g, want 0.125", got)
