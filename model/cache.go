@@ -1,6 +1,8 @@
 package model
 
 import (
+	"math"
+
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -9,31 +11,33 @@ import (
 )
 
 // The key/value cache of a layer is two arrays [kv heads, capacity, head dimension]; row i holds the keys of token i, already
-// rotated. Rows past the tokens seen so far hold anything: the mask hides them, and a later token overwrites them.
+// rotated. Rows past the tokens seen so far hold old, finite numbers, which the mask hides. The graph reads the cache and
+// returns the new tokens' rows; the host puts them in place, since the Go backend has no operation for it.
 
 // extension is a forward pass over a few tokens that follow those in the cache.
 type extension struct {
 	pass
 	positions *Node // int32 [1, count]
-	start     *Node // int32 scalar, the first token's position
-	capacity  int
-	seen      *Node // [group·count, capacity], 0 or masked
+	old, new  *Node // masks of the cached and the new keys, [group·count, capacity] and [group·count, count]
 	cache     []*Node
-	updated   []*Node
+	rows      []*Node // keys and values of the new tokens, layer by layer, [kv heads, count, h]
 }
 
-// extend builds the logits [vocabulary] of token "last" of tokens int32 [1, count], whose positions begin at start, and the
-// cache with them added.
-func (d *Decoder) extend(store *mlmodel.Store, opts Options, tokens, start, last *Node, cache []*Node) (logits *Node, updated []*Node) {
+// extend builds the logits [vocabulary] of token "last" of tokens int32 [1, count], whose positions begin at start, and their
+// rows for the cache.
+func (d *Decoder) extend(store *mlmodel.Store, opts Options, tokens, start, last *Node, cache []*Node) (logits *Node, rows []*Node) {
 	g := tokens.Graph()
-	count := tokens.Shape().Dim(1)
-	e := &extension{start: start, capacity: cache[0].Shape().Dim(1), cache: cache}
+	count, capacity := tokens.Shape().Dim(1), cache[0].Shape().Dim(1)
+	e := &extension{cache: cache}
 	e.pass = pass{Decoder: d, store: store, opts: opts, graph: g, shape: batchShape{1, count}}
 	e.positions = Add(Iota(g, shapes.Make(dtypes.Int32, 1, count), 1), start)
 	if d.cfg.Positions == Rotary {
-		e.rope = newRotary(g, d.cfg, e.shape, e.capacity, e.positions)
+		e.rope = newRotary(g, d.cfg, e.shape, capacity, e.positions)
 	}
-	e.seen = e.visible()
+	cached := Iota(g, shapes.Make(dtypes.Int32, capacity), 0)
+	none := Scalar(g, dtypes.Int32, math.MaxInt32) // behind no token
+	e.old = e.visible(Where(LessThan(cached, BroadcastToDims(start, capacity)), cached, BroadcastToDims(none, capacity)))
+	e.new = e.visible(Reshape(e.positions, count))
 	x := e.embedAt(tokens)
 	for i := range d.blocks {
 		b := &d.blocks[i]
@@ -42,7 +46,7 @@ func (d *Decoder) extend(store *mlmodel.Store, opts Options, tokens, start, last
 	}
 	x = Gather(x, Reshape(last, 1, 1)) // [1, hidden]
 	x = e.norm(d.finalNormName(), d.cfg.Norm, x)
-	return Reshape(vjp.Times(x, e.parameter(d.headName()), 1), -1), e.updated
+	return Reshape(vjp.Times(x, e.parameter(d.headName()), 1), -1), e.rows
 }
 
 // embedAt is embed at the cache's end. Padding after the last token may lie past the learned positions, and takes the last.
@@ -54,37 +58,34 @@ func (e *extension) embedAt(tokens *Node) *Node {
 	return e.embed(in)
 }
 
-// visible is the mask of the new tokens, the same for every head, once for each head of a group.
-func (e *extension) visible() *Node {
-	count := e.shape.length
-	key := Iota(e.graph, shapes.Make(dtypes.Int32, count, e.capacity), 1)
-	back := Sub(BroadcastToDims(Reshape(e.positions, count, 1), count, e.capacity), key) // how far the key is behind
-	seen := GreaterOrEqual(back, ZerosLike(back))
+// visible is the mask of keys at the given positions, int32 [n], for the new tokens: the same for every head, once for each
+// head of a group.
+func (e *extension) visible(keys *Node) *Node {
+	count, n := e.shape.length, keys.Shape().Dim(0)
+	query := BroadcastToDims(Reshape(e.positions, count, 1), count, n)
+	key := BroadcastToDims(Reshape(keys, 1, n), count, n)
+	seen := LessOrEqual(key, query)
 	if window := e.cfg.SlidingWindow; window > 0 {
-		seen = LogicalAnd(seen, LessThan(back, Scalar(e.graph, dtypes.Int32, window)))
+		seen = LogicalAnd(seen, LessThan(Sub(query, key), Scalar(e.graph, dtypes.Int32, window)))
 	}
 	add := Where(seen, Scalar(e.graph, dtypes.Float32, 0), Scalar(e.graph, dtypes.Float32, masked))
 	group := e.cfg.Heads / e.cfg.KVHeads
-	return Reshape(repeat(Reshape(add, 1, -1), 1, group), group*count, e.capacity)
+	return Reshape(repeat(Reshape(add, 1, -1), 1, group), 1, group*count, n)
 }
 
-// attend builds the attention of layer i over the cache with the new tokens added.
+// attend builds the attention of layer i over the cache and the new tokens.
 func (e *extension) attend(i int, b *block, x *Node) *Node {
 	c, count := e.cfg, e.shape.length
 	q, k, v := e.project(b, x)
 	q, k = e.positioned(b, q, k)
 	v = splitHeads(v, e.shape, c.KVHeads)
-	keys, values := e.add(2*i, k), e.add(2*i+1, v)
+	k, v = Reshape(k, c.KVHeads, count, c.HeadDim), Reshape(v, c.KVHeads, count, c.HeadDim)
+	e.rows = append(e.rows, k, v)
 	q = Reshape(q, c.KVHeads, c.Heads/c.KVHeads*count, c.HeadDim)
-	scores := Add(batched(q, 2, keys, 2), ExpandAxes(e.seen, 0))
-	y := batched(Softmax(scores, -1), 2, values, 1)
+	scores := Concatenate([]*Node{Add(batched(q, 2, e.cache[2*i], 2), e.old), Add(batched(q, 2, k, 2), e.new)}, 2)
+	p := Softmax(scores, -1)
+	capacity := e.cache[2*i].Shape().Dim(1)
+	old, new := sliceAxis(p, 2, 0, capacity), sliceAxis(p, 2, capacity, capacity+count)
+	y := Add(batched(old, 2, e.cache[2*i+1], 1), batched(new, 2, v, 1))
 	return e.linear(b.o, b.oBias, mergeHeads(Reshape(y, 1, c.Heads, count, c.HeadDim)))
-}
-
-// add puts x [1, kv heads, count, h] into a cache array at the new tokens' rows.
-func (e *extension) add(at int, x *Node) *Node {
-	zero := ZerosLike(e.start)
-	now := DynamicUpdateSlice(e.cache[at], Reshape(x, e.cfg.KVHeads, e.shape.length, e.cfg.HeadDim), []*Node{zero, e.start, zero})
-	e.updated = append(e.updated, now)
-	return now
 }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/gomlx/compute"
@@ -38,8 +39,8 @@ func NewGenerator(backend compute.Backend, store *mlmodel.Store, dec *Decoder, o
 	g := &Generator{backend: backend, decoder: dec, length: maxLen, capacity: (maxLen + promptChunk - 1) / promptChunk * promptChunk}
 	var err error
 	g.exec, err = mlmodel.NewExec(backend, store, func(_ *mlmodel.Scope, in []*Node) []*Node {
-		logits, updated := dec.extend(store, opts, in[0], in[1], in[2], in[3:])
-		return append([]*Node{logits}, updated...)
+		logits, rows := dec.extend(store, opts, in[0], in[1], in[2], in[3:])
+		return append([]*Node{logits}, rows...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
@@ -106,7 +107,14 @@ func (g *Generator) read(ctx context.Context, prompt []int) (logits []float32, e
 	c := g.decoder.cfg
 	g.free()
 	for range 2 * c.Layers {
-		g.cache = append(g.cache, tensors.FromShape(shapes.Make(dtypes.Float32, c.KVHeads, g.capacity, c.HeadDim)))
+		t, err := tensors.FromShapeForBackend(g.backend, 0, shapes.Make(dtypes.Float32, c.KVHeads, g.capacity, c.HeadDim))
+		if err != nil {
+			return nil, fmt.Errorf("generate: %w", err)
+		}
+		g.cache = append(g.cache, t)
+		if err := t.MutableBytes(func(data []byte) { clear(data) }); err != nil { // the memory may have been used before
+			return nil, fmt.Errorf("generate: %w", err)
+		}
 	}
 	if len(prompt) == 1 {
 		return g.extend(prompt, 1, 0)
@@ -122,30 +130,31 @@ func (g *Generator) read(ctx context.Context, prompt []int) (logits []float32, e
 	return logits, nil
 }
 
-// extend adds tokens to the cache, padded to count, and returns the logits after the last of them.
+// extend reads tokens, padded to count, puts their keys and values into the cache, and returns the logits after the last.
 func (g *Generator) extend(tokens []int, count, start int) (logits []float32, err error) {
 	ids := make([]int32, count)
 	for i, token := range tokens {
 		ids[i] = int32(token)
 	}
 	args := []any{tensors.FromFlatDataAndDimensions(ids, 1, count), int32(start), int32(len(tokens) - 1)}
+	for _, t := range g.cache {
+		args = append(args, t)
+	}
 	err = graphx.Try(func() error {
-		for _, t := range g.cache {
-			donated, err := DonateTensorBuffer(t, g.backend, 0)
-			if err != nil {
-				return err
-			}
-			args = append(args, donated)
-		}
 		outputs, err := g.exec.Exec(args...)
 		if err != nil {
 			return err
 		}
-		g.cache = outputs[1:]
+		defer finalize(outputs)
 		if logits, err = tensors.CopyFlatData[float32](outputs[0]); err != nil {
 			return err
 		}
-		return outputs[0].FinalizeAll()
+		for i, rows := range outputs[1:] {
+			if err := g.store(g.cache[i], rows, start); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
@@ -153,11 +162,31 @@ func (g *Generator) extend(tokens []int, count, start int) (logits []float32, er
 	return logits, nil
 }
 
-// free drops the cache.
-func (g *Generator) free() {
-	for _, t := range g.cache {
+// store copies rows [kv heads, count, h] into a cache array from row start on.
+func (g *Generator) store(cache, rows *tensors.Tensor, start int) error {
+	size := g.decoder.cfg.HeadDim
+	n := rows.Shape().Dim(1) * size
+	var inner error
+	err := tensors.ConstFlatData(rows, func(from []float32) {
+		inner = tensors.MutableFlatData(cache, func(to []float32) {
+			for head := range g.decoder.cfg.KVHeads {
+				at := (head*g.capacity + start) * size
+				copy(to[at:at+n], from[head*n:(head+1)*n])
+			}
+		})
+	})
+	return errors.Join(err, inner)
+}
+
+func finalize(all []*tensors.Tensor) {
+	for _, t := range all {
 		_ = t.FinalizeAll()
 	}
+}
+
+// free drops the cache.
+func (g *Generator) free() {
+	finalize(g.cache)
 	g.cache = nil
 }
 
