@@ -1,0 +1,7 @@
+//go:build !linux && !darwin
+
+package run
+
+const canLimitFileSize = false
+
+func limitFileSize(string) {}
