@@ -48,6 +48,24 @@ func TestGuardLeavesBalanced(t *testing.T) {
 	}
 }
 
+// TestGuardGrid is TestGuard over rates, ranks up to the full one of a layer, and scales of the pair.
+func TestGuardGrid(t *testing.T) {
+	check.Long(t)
+	for _, eta := range []float64{0.01, 0.1, 0.3} {
+		for _, rank := range []int{1, 2, 8, netOut} {
+			for _, s := range []float64{1, 2} {
+				for kind := range startScale {
+					n := newNet(t, start{rank: rank, s: s, c: 1, kind: kind})
+					losses := n.run(t, mustNew(t, setting(t, "lora-muon", func(c *Config) { c.LearningRate = eta })), netSteps)
+					if spike := highest(losses) - losses[0]; !(spike <= spikeTol) || !(last(losses) < losses[0]) {
+						t.Errorf("eta %g, rank %d, s %g, %s: start %.4f, highest %.4f, end %.4f", eta, rank, s, kind, losses[0], highest(losses), last(losses))
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestSpectralBound: at least the spectral norm, at most r^{1/16} times it; zero for zero.
 func TestSpectralBound(t *testing.T) {
 	bound := func(p *mat.Dense) float64 {

@@ -35,10 +35,10 @@ type start struct {
 	rank int
 	s    float64 // scale of the pairs
 	c    float64 // A times c, B over c
-	kind string  // "balanced", or how large an orthonormal B is: "zero", "1e-5", "1e-3"
+	kind string  // "balanced", or how large an orthonormal B is: a key of startScale
 }
 
-var startScale = map[string]float64{"zero": 0, "1e-5": 1e-5, "1e-3": 1e-3}
+var startScale = map[string]float64{"zero": 0, "1e-8": 1e-8, "1e-5": 1e-5, "1e-3": 1e-3, "1e-2": 1e-2, "1e-1": 1e-1}
 
 // newNet returns a net whose base fits a teacher, with factors that start as asked so that the function does not change,
 // and data from a teacher that has moved away.
