@@ -43,8 +43,8 @@ func TestScalarGaugeRuns(t *testing.T) {
 // TestGeneralGauge: (A, B) → (A G, B G⁻ᵀ) for any invertible G, with moments carried as gradients are, leaves the first
 // order of the step on W unchanged, ΔA Bᵀ + A ΔBᵀ.
 func TestGeneralGauge(t *testing.T) {
-	// Both steps carry the polar factor's error of up to 6e-4.
-	const tol = 1.5e-3
+	// The polar factor sees the same matrix up to a rotation, so its error is the same; rounding made 7.6e-5 at most.
+	const tol = 5e-4
 	const m, n, r = 40, 30, 6
 	rng := random(11, 11)
 	a, b := gaussian(rng, m, r), gaussian(rng, n, r)
