@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/polargo/polar/internal/check"
+	"github.com/polargo/polar/internal/vjp"
 	"github.com/polargo/polar/param"
 	"gonum.org/v1/gonum/mat"
 )
@@ -269,7 +270,7 @@ func TestNoDenseProduct(t *testing.T) {
 		a := s.store.GetVariable(factorPath("/adapter", layer.Name, param.SideA)).NodeValue(x)
 		bb := s.store.GetVariable(factorPath("/adapter", layer.Name, param.SideB)).NodeValue(x)
 		w := s.store.GetVariable(layer.Weight).NodeValue(x)
-		return timesTransposed(x, Add(w, timesTransposed(a, bb)))
+		return vjp.Times(x, Add(w, vjp.Times(a, bb, 1)), 1)
 	}
 	count := func(linear param.Linear) (dense int) {
 		_, err := mlmodel.CallOnceN(b, s.store, func(_ *mlmodel.Scope, x *Node) []*Node {

@@ -5,6 +5,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/gomlx/gomlx/support/exceptions"
+	"github.com/polargo/polar/internal/vjp"
 	"github.com/polargo/polar/param"
 )
 
@@ -17,7 +18,7 @@ func (s *Set) Linear(store *mlmodel.Store) param.Linear {
 	return func(x *Node, layer param.Layer) *Node {
 		at, adapted := s.index[layer.Name]
 		if !adapted || s.merged {
-			return timesTransposed(x, variable(store, x, layer.Weight))
+			return vjp.Times(x, variable(store, x, layer.Weight), 1)
 		}
 		if err := s.usable(); err != nil {
 			panic(err)
@@ -25,15 +26,15 @@ func (s *Set) Linear(store *mlmodel.Store) param.Linear {
 		p := s.pairs[at]
 		a := variable(store, x, factorPath("/adapter", layer.Name, param.SideA))
 		b := variable(store, x, factorPath("/adapter", layer.Name, param.SideB))
-		narrow := contract(x, b, 0) // [..., r]
+		narrow := vjp.Times(x, b, 0) // [..., r]
 		if p.scale != 1 {
 			narrow = MulScalar(narrow, p.scale)
 		}
-		low := timesTransposed(narrow, a)
+		low := vjp.Times(narrow, a, 1)
 		if s.scratch {
 			return low
 		}
-		return Add(timesTransposed(x, variable(store, x, layer.Weight)), low)
+		return Add(vjp.Times(x, variable(store, x, layer.Weight), 1), low)
 	}
 }
 
@@ -51,12 +52,4 @@ func convert(value *Node, dtype dtypes.DType) *Node {
 		return value
 	}
 	return ConvertDType(value, dtype)
-}
-
-// timesTransposed returns x·wᵀ for x [..., n] and w [m, n].
-func timesTransposed(x, w *Node) *Node { return contract(x, w, 1) }
-
-// contract sums over x's last axis and the given axis of the matrix w.
-func contract(x, w *Node, axis int) *Node {
-	return DotGeneral(x, []int{x.Rank() - 1}, nil, w, []int{axis}, nil)
 }
