@@ -14,7 +14,8 @@ import (
 // internal are open to all.
 var layers = map[string]int{
 	"cmd/polar":    100,
-	"examples":     90,
+	"examples":     90, // and every package under it
+	"bench":        90, // and every package under it
 	"internal/cli": 90,
 	"run":          70,
 	"model/hf":     61, // joins a model and its tokenizer
@@ -94,8 +95,8 @@ func levelOf(name string) (int, bool) {
 	if slices.Contains(leaves, name) {
 		return 6, true
 	}
-	if strings.HasPrefix(name, "examples/") {
-		name = "examples"
+	if top, _, below := strings.Cut(name, "/"); below && (top == "examples" || top == "bench") {
+		name = top
 	}
 	level, known := layers[name]
 	return level, known

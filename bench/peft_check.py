@@ -1,14 +1,16 @@
-"""Checks that PEFT computes from an adapter's folder the logits that Polar computed in training.
+#!/usr/bin/env python3
+"""Checks that PEFT computes from adapters' folders the logits that Polar computes.
 
-    python bench/peft_check.py --base BASE --adapter ADAPTER --expected LOGITS.json [--tolerance 1e-3]
-    python bench/peft_check.py --base BASE --adapter ADAPTER --merged MODEL [--tolerance 1e-3]
+    pip install torch==2.5.1 transformers==4.57.3 peft==0.21.2 safetensors
+    go run ./bench/logits --model BASE --adapter ADAPTER -o LOGITS.json
+    python bench/peft_check.py --base BASE --adapter ADAPTER... --expected LOGITS.json... [--tolerance 1e-3]
+    python bench/peft_check.py --base BASE --adapter ADAPTER... --merged MODEL... [--tolerance 1e-3]
 
-BASE is the Hugging Face folder (or hub name) of the base model and ADAPTER the folder that Polar wrote. LOGITS.json holds
-{"tokens": [[...]], "logits": [[[...]]]}: token ids [B, T] and the trainer's logits [B, T, V]. With --merged the logits
-are those of transformers on a folder that Polar merged, on fixed token ids. Prints the largest absolute difference and
-exits with 1 when it is above the tolerance, when the adapter changes nothing, or when PEFT did not load every tensor.
-
-Needs torch, transformers, peft and safetensors; run with peft 0.21.2, transformers 4.57.3, torch 2.5.1.
+BASE is the Hugging Face folder (or hub name) of the base model and each ADAPTER a folder that Polar wrote, with its
+LOGITS.json or MODEL in the same order. LOGITS.json holds {"tokens": [[...]], "logits": [[[...]]]}: token ids [B, T] and
+Polar's logits [B, T, V]. With --merged the logits are those of transformers on a folder that Polar merged, on fixed token
+ids. Prints the largest absolute differences and exits with 1 when one is above the tolerance, when an adapter changes
+nothing, or when PEFT did not load every tensor.
 """
 
 import argparse
@@ -19,7 +21,9 @@ import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import peft
 import torch
+import transformers
 from peft import PeftModel
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
@@ -47,44 +51,59 @@ def load_adapted(base, adapter):
     if set(written) != set(loaded):
         sys.exit(f"PEFT has other tensors than the file: {sorted(set(written) ^ set(loaded))[:6]}")
     for name, tensor in written.items():
-        if not torch.equal(tensor, loaded[name].float()):
+        if not torch.equal(tensor.float(), loaded[name].float()):
             sys.exit(f"PEFT loaded other values for {name}")
     return model
 
 
-def expected_logits(args, vocabulary):
+def expected_logits(file, merged, vocabulary):
     """Returns token ids [B, T] and the logits to compare with [B, T, V]."""
-    if args.expected:
-        with open(args.expected) as file:
-            data = json.load(file)
+    if file:
+        with open(file) as opened:
+            data = json.load(opened)
         tokens, want = torch.tensor(data["tokens"]), torch.tensor(data["logits"], dtype=torch.float32)
-        if tokens.dim() == 1:
-            tokens, want = tokens[None], want[None]
-        return tokens, want
+        return (tokens[None], want[None]) if tokens.dim() == 1 else (tokens, want)
     tokens = torch.randint(vocabulary, (2, 16), generator=torch.Generator().manual_seed(0))
-    return tokens, logits_of(load_base(args.merged), tokens)
+    return tokens, logits_of(load_base(merged), tokens)
+
+
+def check(base_name, adapter, file, merged, tolerance):
+    """Compares one adapter and returns what is wrong with it, or None."""
+    base = load_base(base_name)
+    tokens, want = expected_logits(file, merged, base.config.vocab_size)
+    before = logits_of(base, tokens)
+    got = logits_of(load_adapted(base, adapter), tokens)
+    if got.shape != want.shape:
+        return f"PEFT's logits have shape {list(got.shape)}, the expected ones {list(want.shape)}"
+    difference, change = (got - want).abs().max().item(), (got - before).abs().max().item()
+    print(f"{adapter}: largest difference {difference:.3g} (tolerance {tolerance:g}) on {tokens.numel()} tokens; "
+          f"the adapter changes the logits by up to {change:.3g}")
+    if not difference <= tolerance:
+        return "the logits differ"
+    return None if change > 10 * tolerance else "the adapter changes too little for the comparison to mean anything"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", required=True)
-    parser.add_argument("--adapter", required=True)
+    parser.add_argument("--adapter", required=True, nargs="+")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--expected")
-    source.add_argument("--merged")
+    source.add_argument("--expected", nargs="+", default=[])
+    source.add_argument("--merged", nargs="+", default=[])
     parser.add_argument("--tolerance", type=float, default=1e-3)
     args = parser.parse_args()
+    others = args.expected or args.merged
+    if len(others) != len(args.adapter):
+        parser.error(f"{len(args.adapter)} adapters, but {len(others)} to compare them with")
 
-    base = load_base(args.base)
-    tokens, want = expected_logits(args, base.config.vocab_size)
-    before = logits_of(base, tokens)
-    got = logits_of(load_adapted(base, args.adapter), tokens)
-    if got.shape != want.shape:
-        sys.exit(f"PEFT's logits have shape {list(got.shape)}, the expected ones {list(want.shape)}")
-    difference, change = (got - want).abs().max().item(), (got - before).abs().max().item()
-    print(f"max abs difference {difference:.3g}; the adapter changes the logits by {change:.3g}; tolerance {args.tolerance:g}")
-    if not difference <= args.tolerance or not change > 0:
-        sys.exit(1)
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}")
+    failed = False
+    for adapter, other in zip(args.adapter, others):
+        problem = check(args.base, adapter, *((other, None) if args.expected else (None, other)), args.tolerance)
+        if problem:
+            print(f"{adapter}: FAILED: {problem}")
+            failed = True
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
