@@ -107,7 +107,7 @@ func (s *Session) planCost() {
 		}
 	}
 	cost := model.Estimate(s.decoder, model.Workload{
-		Rows: s.rowsPerCall(), Length: s.Config.Length, Rank: rank, Checkpoint: s.Config.ActivationCheckpointing,
+		Rows: s.rowsPerCall(), Length: s.Config.Length, Rank: rank, Scratch: s.Config.Lab != nil, Checkpoint: s.Config.ActivationCheckpointing,
 	})
 	s.Plan.Memory = cost.Bytes
 	rate := flopsPerSecondScalar
