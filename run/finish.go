@@ -235,10 +235,10 @@ func (s *Session) samplePrompt() (string, []int, error) {
 	most := s.decoder.Config().MaxPositions - 1
 	text := s.Config.SamplePrompt
 	if text == "" {
-		ids, err := s.probe.tokens(s)
-		if err != nil {
+		if _, err := s.probe.tokens(s); err != nil {
 			return "", nil, err
 		}
+		ids := widen(s.probe.sample)
 		ids = ids[:min(len(ids), max(1, most/2))]
 		return s.tokenizer.Decode(ids), ids, nil
 	}

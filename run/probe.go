@@ -15,10 +15,18 @@ import (
 // probeTokens is the length of the probe prompt: enough to reach every layer's every head, short enough to be free.
 const probeTokens = 32
 
+// A sample's prompt is the untrained opening of an example, which a chat's or a prompt/completion row has, where its
+// length is between these; otherwise the probe's tokens.
+const (
+	minOpening    = 4
+	openingTokens = 160
+)
+
 // probe is a prompt on which the model is compared before and after training and after export.
 type probe struct {
-	ids   []int32
-	start []float32 // logits before training
+	ids    []int32
+	sample []int32   // prompt of sample text
+	start  []float32 // logits before training
 }
 
 // tokens returns the probe prompt: the beginning of the first validation row (training row when there is none).
@@ -28,17 +36,36 @@ func (p *probe) tokens(s *Session) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		end := 0
-		for end < min(probeTokens, batch.Length) && (batch.Segments == nil || batch.Segments[end] == 1) {
-			end++
+		end := firstExample(batch)
+		p.ids = append([]int32(nil), batch.Tokens[:min(end, probeTokens)]...)
+		p.sample = p.ids
+		for i := range min(end, openingTokens) {
+			if batch.Weights[i] > 0 { // the next token is the first that is trained on
+				if i >= minOpening {
+					p.sample = append([]int32(nil), batch.Tokens[:i+1]...)
+				}
+				break
+			}
 		}
-		p.ids = append([]int32(nil), batch.Tokens[:max(1, end)]...)
 	}
-	out := make([]int, len(p.ids))
-	for i, id := range p.ids {
+	return widen(p.ids), nil
+}
+
+// firstExample is the number of tokens of a row's first example.
+func firstExample(b data.Batch) int {
+	end := 1
+	for end < b.Length && (b.Segments == nil || b.Segments[end] == 1) {
+		end++
+	}
+	return end
+}
+
+func widen(ids []int32) []int {
+	out := make([]int, len(ids))
+	for i, id := range ids {
 		out[i] = int(id)
 	}
-	return out, nil
+	return out
 }
 
 func firstBatch(s *Session) (data.Batch, error) {

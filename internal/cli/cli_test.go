@@ -63,7 +63,7 @@ func fakePlan() run.Plan {
 
 func fakeResult() *run.Result {
 	return &run.Result{
-		Folder: "runs/fake", Adapter: "runs/fake/adapter", Model: "", Steps: 100, StartLoss: 2.5, FinalLoss: 2.01, BestLoss: 2.0, BestStep: 90,
+		Folder: "runs/fake", Adapter: "runs/fake/adapter", Model: "", Steps: 100, StartLoss: 2.5, FinalLoss: 2.01, BestLoss: 2.0, BestStep: 90, ExportedStep: 90,
 		Losses: []float64{3, 2.5, 2.2, 2}, Layers: []run.LayerChange{{Layer: "small", Norm: 0.1}, {Layer: "large", Norm: 0.4}, {Layer: "middle", Norm: 0.2}},
 		ProbeChange: 1.5, ExportDifference: 2e-6, Seconds: 65, TokensPerSecond: 800, Samples: []run.Sampled{{Step: 100, Prompt: "Say it's", Text: " so"}},
 	}
@@ -169,7 +169,7 @@ func TestFinetunePrintsPlanAndResult(t *testing.T) {
 	mustSay(t, f.out.String(),
 		"134.52 M parameters, 4.88 M train", "90 layers at rank 16", "model.layers.{0..29}.self_attn.{q,k}_proj", "model.layers.{0..29}.mlp.down_proj",
 		"lora-muon      420", "19.5 MB", "⟦What is 2+2?⟧It is 4.", "100 (2 epochs)", "1.90 GB", "3 min 20 s", "truncated 3 rows",
-		"validation loss  2.5000  2.0000 (step 90)  2.0100", "█", "smallest 0.1, median 0.2, largest 0.4", "moved by up to 1.5", "at most 2e-06",
+		"validation loss  2.5000  2.0000 (step 90)  2.0100", "exported are the weights of step 90", "█", "smallest 0.1, median 0.2, largest 0.4", "moved by up to 1.5", "at most 2e-06",
 		"adapter   runs/fake/adapter", `polar generate --model m --adapter runs/fake/adapter 'Say it'\''s'`)
 }
 
@@ -330,5 +330,5 @@ func TestVerifySaysThatItVerified(t *testing.T) {
 	if status := f.main(t.Context(), strings.Fields("finetune --resume --verify 5 -o out")); status != statusOK {
 		t.Errorf("status %d: %s", status, f.err.String())
 	}
-	mustSay(t, f.out.String(), "verified: replaying up to 5 steps of out")
+	mustSay(t, f.out.String(), "verified: replaying the last steps of out")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polargo/polar/run"
+	"github.com/polargo/polar/tokenizer"
 )
 
 // printResult says what a run found, where it left it, and what to try next.
@@ -22,6 +23,9 @@ func printResult(out io.Writer, cfg run.Config, result *run.Result) {
 		})
 	} else {
 		say("  no validation data, no validation loss")
+	}
+	if result.ExportedStep != result.Steps {
+		say("  exported are the weights of step %d, the best; --export last takes the last", result.ExportedStep)
 	}
 	if line := sparkline(result.Losses, 60); line != "" {
 		say("  training loss  %s", line)
@@ -95,6 +99,12 @@ func nextCommand(cfg run.Config, result *run.Result) string {
 	prompt := "Once"
 	if n := len(result.Samples); n > 0 && result.Samples[n-1].Prompt != "" {
 		prompt = result.Samples[n-1].Prompt
+	}
+	if template, err := tokenizer.TemplateFromFolder(result.Adapter + result.Model); err == nil && template != "" {
+		words = append(words, "--chat") // the sample's prompt has the template's marks in it
+		if prompt = cfg.SamplePrompt; prompt == "" {
+			prompt = "Hello!"
+		}
 	}
 	if letters := []rune(prompt); len(letters) > 60 || strings.ContainsAny(prompt, "\n\r\t") {
 		prompt = strings.TrimSpace(oneLine(string(letters[:min(60, len(letters))])))

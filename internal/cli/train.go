@@ -47,7 +47,7 @@ func (p *program) train(ctx context.Context, cfg run.Config, output outputFlags,
 		return err
 	}
 	if result == nil { // --verify trains nothing
-		_, _ = fmt.Fprintf(human, "verified: replaying up to %d steps of %s gave the same losses, weights, optimizer state and data order\n", session.config.Verify, session.config.Out)
+		_, _ = fmt.Fprintf(human, "verified: replaying the last steps of %s gave the same losses, weights, optimizer state and data order\n", session.config.Out)
 		return nil
 	}
 	if output.JSON {
