@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/gomlx/gomlx/core/tensors"
@@ -98,6 +99,9 @@ func (d *Decoder) SetTrainable(store *mlmodel.Store, on bool) error {
 		v := store.GetVariable(p.Path())
 		if v == nil {
 			return fmt.Errorf("model: the store has no variable %s", p.Path())
+		}
+		if dims := v.Shape().Dimensions; !slices.Equal(dims, p.Shape) {
+			return fmt.Errorf("model: variable %s has shape %v, want %v", p.Path(), dims, p.Shape)
 		}
 		v.SetTrainable(on)
 		if !on {
