@@ -156,6 +156,9 @@ func (c Config) Validate() error {
 	if c.Architecture == "gpt2" && (c.KVHeads != c.Heads || c.HeadDim*c.Heads != c.Hidden) {
 		add("gpt2 wants heads·head dimension = hidden size and no grouped heads, got %d·%d, %d and %d", c.Heads, c.HeadDim, c.Hidden, c.KVHeads)
 	}
+	if c.Architecture == "gpt2" && (c.Gated || c.QKNorm == NormRMS) {
+		add("gpt2 has no tensors for a gated MLP or for norms of queries and keys")
+	}
 	if c.NormEps <= 0 || math.IsNaN(c.NormEps) {
 		add("norm epsilon is %g, want above 0", c.NormEps)
 	}

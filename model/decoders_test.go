@@ -94,6 +94,15 @@ func randomWeight(seed uint64, p Tensor) []float32 {
 	return random(seed, scale, p.Shape...).values
 }
 
+// zeros returns a store with the decoder's variables, all zero.
+func zeros(d *Decoder) *mlmodel.Store {
+	store := mlmodel.NewStore()
+	for _, p := range d.Parameters() {
+		store.VariableWithValue(p.Path(), tensors.FromScalarAndDimensions(float32(0), p.Shape...))
+	}
+	return store
+}
+
 // set gives a tensor a value.
 func (n net) set(p Tensor, values []float32) {
 	n.weights[p.Name] = values

@@ -178,7 +178,8 @@ func TestSetTrainable(t *testing.T) {
 				v := n.store.GetVariable(p.Path())
 				spec, found, err := param.Lookup(n.store, v)
 				if v.Trainable != on || !found || err != nil || spec != wantSpec(p) {
-					t.Errorf("%s %s: trainable %v, want %v; described as %+v (%v, %v), want %+v", c.name, p.Name, v.Trainable, on, spec, found, err, wantSpec(p))
+					t.Errorf("%s %s: trainable %v, want %v; described as %+v (%v, %v), want %+v",
+						c.name, p.Name, v.Trainable, on, spec, found, err, wantSpec(p))
 				}
 			}
 		}
