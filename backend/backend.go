@@ -14,8 +14,10 @@ import (
 )
 
 // Default is the backend used when neither a flag nor GOMLX_BACKEND names one: GoMLX's portable Go backend with its
-// operations run one after another. Its own default runs them at once and hangs.
-const Default = "go:ops_sequential"
+// operations run one after another, in the order in which they were built. Its own default runs them at once and hangs. Its
+// own order, longest path first, computes the same bits but leaves the gradients of adapters to the end, and keeps every
+// activation they need until then: 0.6 GB more at the peak of fine-tuning SmolLM2-135M (rank 16, 4 rows of 256 tokens).
+const Default = "go:ops_sequential,creation_order"
 
 // EnvVar is the environment variable of GoMLX that names a backend.
 const EnvVar = compute.ConfigEnvVar

