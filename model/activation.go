@@ -18,7 +18,7 @@ type curve struct {
 var curves = map[Activation]curve{
 	SiLU: {
 		value: func(x *Node) (*Node, []*Node) {
-			s := Logistic(x)
+			s := Reciprocal(OnePlus(Exp(Neg(x)))) // the Go backend's Logistic takes half as long again
 			return Mul(x, s), []*Node{s}
 		},
 		slope: func(x, dy *Node, saved []*Node) *Node { // σ(1 + x - xσ)
