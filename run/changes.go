@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	. "github.com/gomlx/gomlx/core/graph" //lint:ignore ST1001 graph code reads as mathematics
+	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/polargo/polar/adapter"
@@ -63,7 +63,7 @@ func distance(exec *Exec, now, before *mlmodel.Variable) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	out, err := exec.Exec1(a, b)
+	out, err := exec.Call1(a, b)
 	if err != nil {
 		return 0, err
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/gomlx/compute"
-	. "github.com/gomlx/gomlx/core/graph" //lint:ignore ST1001 graph code reads as mathematics
+	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/polargo/polar/internal/graphx"
@@ -105,12 +105,24 @@ func (g *gradients) close() {
 }
 
 // gradientRows is how many rows of the first batches the gradient initialisation looks at: LoRA-GA uses a few dozen
-// examples; the top singular vectors settle within a few batches.
-const gradientRows = 8
+// examples; the top singular vectors settle within a few batches. gradientTokens bounds those looked at in one go.
+const (
+	gradientRows   = 8
+	gradientTokens = 2048
+)
+
+// gradientChunk is the number of rows that initialGradients looks at in one go; it divides gradientRows. More than one go
+// needs the memory of the gradients twice, more tokens that of their activations.
+func gradientChunk(length int) int {
+	rows := gradientRows
+	for rows > 1 && rows*length > gradientTokens {
+		rows /= 2
+	}
+	return rows
+}
 
 // initialGradients returns the full gradient [fan-out, fan-in] of the loss for each layer's weight, summed over the
-// first rows of the training data, one row at a time with recomputed activations. Its memory is that of the layers'
-// weights and of one row.
+// first rows of the training data, with recomputed activations.
 func (s *Session) initialGradients(ctx context.Context, layers []param.Layer) (map[string][]float32, error) {
 	batch, err := s.corpus.Train().Batch(0, gradientRows)
 	if err != nil {
@@ -128,12 +140,13 @@ func (s *Session) initialGradients(ctx context.Context, layers []param.Layer) (m
 	}
 	defer g.close()
 	var total sums
-	for row := range batch.Rows {
+	chunk := gradientChunk(batch.Length)
+	for row := 0; row < batch.Rows; row += chunk {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		s.progress("gradient of the first rows", int64(row), int64(batch.Rows))
-		if total, _, err = g.add(total, arguments(batch, row, row+1)); err != nil {
+		if total, _, err = g.add(total, arguments(batch, row, row+chunk)); err != nil {
 			return nil, err
 		}
 	}

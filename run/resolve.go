@@ -34,19 +34,6 @@ func (c Config) resolve(now time.Time) Config {
 			c.Alpha = math.Sqrt(float64(c.Rank))
 		}
 	}
-	if c.LearningRate == 0 {
-		rates := usualRates[c.Optimizer]
-		if c.LearningRate = rates.full; !scratch && c.Rank > 0 {
-			c.LearningRate = rates.adapter
-		}
-	}
-	switch elementwise := c.Optimizer == "adamw" || c.Optimizer == "sgd"; {
-	case c.FallbackLearningRate != 0:
-	case scratch && c.Optimizer != "sgd":
-		c.FallbackLearningRate = 1e-2 // setting M's
-	case !elementwise:
-		c.FallbackLearningRate = 1e-4
-	}
 	if c.Momentum < 0 {
 		c.Momentum = 0.9
 	}
@@ -61,10 +48,29 @@ func (c Config) resolve(now time.Time) Config {
 	if c.Export == "" {
 		c.Export = "best"
 	}
+	c.chooseRates()
 	if c.Out == "" {
 		c.Out = filepath.Join("runs", c.name()+"-"+now.Format("20060102-150405"))
 	}
 	return c
+}
+
+// chooseRates fills in the learning rates that were left to choose.
+func (c *Config) chooseRates() {
+	scratch := c.Lab != nil
+	if c.LearningRate == 0 {
+		rates := usualRates[c.Optimizer]
+		if c.LearningRate = rates.full; !scratch && c.Rank > 0 {
+			c.LearningRate = rates.adapter
+		}
+	}
+	switch elementwise := c.Optimizer == "adamw" || c.Optimizer == "sgd"; {
+	case c.FallbackLearningRate != 0:
+	case scratch && c.Optimizer != "sgd":
+		c.FallbackLearningRate = 1e-2 // setting M's
+	case !elementwise:
+		c.FallbackLearningRate = 1e-4
+	}
 }
 
 // name is a short name of the run: the model's last path element, or "lab".
