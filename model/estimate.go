@@ -26,21 +26,21 @@ func Estimate(d *Decoder, w Workload) Cost {
 	}
 	rank := float64(w.Rank)
 	trained := fan * rank
-	passes := 2.0 // forward, and backward to the activations; a third product a layer is the weights' gradient
+	forward, backward := 1.0, 1.0 // products a layer; the second one backward is the gradient of weights that train
 	if w.Rank == 0 {
-		trained, passes = float64(d.Size()), 3
+		trained, backward = float64(d.Size()), 2
 	}
 	base := linear
 	if w.Scratch {
 		base = 0
 	}
 	if w.Checkpoint {
-		passes++
+		forward++
 	}
 	head := float64(c.VocabSize) * float64(c.Hidden)
 	scores := d.scores(w.Length) * float64(w.Rows)
-	products := passes*(2*base*tokens) + (passes+1)*(2*fan*rank*tokens) + 2*2*head*tokens
-	attention := (passes + 1) * 2 * 2 * scores * float64(c.HeadDim) * float64(c.Layers)
+	products := (forward+backward)*2*base*tokens + (forward+2)*2*fan*rank*tokens + (1+backward)*2*head*tokens
+	attention := (forward + 2) * 2 * 2 * scores * float64(c.HeadDim) * float64(c.Layers)
 	block := tokens*float64(8*c.Hidden+2*(c.Heads+c.KVHeads)*c.HeadDim+6*c.Intermediate) + scores
 	kept := block * float64(c.Layers)
 	if w.Checkpoint {
