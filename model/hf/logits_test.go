@@ -53,10 +53,7 @@ func TestGoldenLogits(t *testing.T) {
 	backend := check.Backend(t)
 	for _, name := range goldens {
 		t.Run(name, func(t *testing.T) {
-			want, _, err := open(t, filepath.Join(golden(name), "golden.safetensors")).Float32("logits")
-			if err != nil {
-				t.Fatal(err)
-			}
+			want := mustLogits(t, name)
 			for _, opts := range []LoadOptions{{}, {Backend: backend}} {
 				check.Close(t, "logits", logits(t, mustLoad(t, golden(name), opts), goldenTokens(t, name)), want, logitsTol)
 			}
@@ -64,19 +61,49 @@ func TestGoldenLogits(t *testing.T) {
 	}
 }
 
-// TestGGUFLogits: the rows of queries and keys are in the order that our rotation wants; left permuted, they are not.
-func TestGGUFLogits(t *testing.T) {
-	for _, name := range []string{"llama-tied-linear", "qwen2", "qwen3", "gpt2"} {
-		want, _, err := open(t, filepath.Join(golden(name), "golden.safetensors")).Float32("logits")
+// TestLabLogits: the lab transformer computes the logits of its formulas (bench/golden/make_goldens.py), with rotary positions and
+// ReLU², and with learned positions, GELU and no norm on queries and keys.
+func TestLabLogits(t *testing.T) {
+	rotary := model.Lab(64, 32, 2, 4, 128)
+	learned := rotary
+	learned.Positions, learned.Rope, learned.QKNorm, learned.Activation = model.Learned, model.Rope{}, model.NormNone, model.GELU
+	for name, config := range map[string]model.Config{"lab": rotary, "lab-gelu-learned": learned} {
+		text, err := buildConfig(config, SaveOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "config.json"), text)
+		write(t, filepath.Join(dir, weightsFile), read(t, filepath.Join(golden(name), weightsFile)))
+		want := mustLogits(t, name)
+		got := logits(t, mustLoad(t, dir, LoadOptions{}), goldenTokens(t, name))
+		check.Close(t, name, got, want, logitsTol)
+		if other := map[bool]string{true: "lab-gelu-learned", false: "lab"}[name == "lab"]; check.Compare(got, mustLogits(t, other), logitsTol) == "" {
+			t.Errorf("%s: the two kinds cannot be told apart", name)
+		}
+	}
+}
+
+// mustLogits are a golden's logits.
+func mustLogits(t *testing.T, name string) []float32 {
+	t.Helper()
+	want, _, err := open(t, filepath.Join(golden(name), "golden.safetensors")).Float32("logits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return want
+}
+
+// TestGGUFLogits: the rows of queries and keys are in the order that our rotation wants; left permuted, they are not.
+func TestGGUFLogits(t *testing.T) {
+	for _, name := range []string{"llama-tied-linear", "qwen2", "qwen3", "gpt2"} {
+		want := mustLogits(t, name)
 		loaded := mustLoad(t, filepath.Join("testdata", name+".gguf"), LoadOptions{})
 		check.Close(t, name, logits(t, loaded, goldenTokens(t, name)), want, logitsTol)
 		if name != "llama-tied-linear" {
 			continue
 		}
-		err = tensors.MutableFlatData(loaded.Store.GetVariable("/model/layers/0/self_attn/q_proj/weight").MustValue(), func(flat []float32) {
+		err := tensors.MutableFlatData(loaded.Store.GetVariable("/model/layers/0/self_attn/q_proj/weight").MustValue(), func(flat []float32) {
 			unpermute(flat, 4, 8)
 		})
 		if err != nil {
