@@ -191,7 +191,7 @@ func (t *trainer) evaluateNow(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	total, most := split.Batches(t.rowsPerCall()), t.Config.EvalBatches*t.Config.Accumulate
+	total, most := split.Batches(t.rowsPerCall()), t.evaluationLimit()
 	if most > 0 {
 		total = min(total, most)
 	}

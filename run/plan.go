@@ -14,6 +14,7 @@ import (
 const (
 	flopsPerSecondSIMD   = 25e9
 	flopsPerSecondScalar = 4e9
+	forwardShare         = 1.0 / 3 // of a forward and backward pass
 )
 
 // buildPlan describes the prepared run.
@@ -114,9 +115,25 @@ func (s *Session) planCost() {
 	if backend.SIMD() {
 		rate = flopsPerSecondSIMD
 	}
-	perStep := cost.Flops * float64(s.Config.Accumulate) / rate
-	s.Plan.Time = time.Duration(perStep * float64(s.steps) * float64(time.Second))
+	calls := float64(s.Config.Accumulate)*float64(s.steps) + forwardShare*float64(s.evaluationCalls())
+	s.Plan.Time = time.Duration(calls * cost.Flops / rate * float64(time.Second))
 }
+
+// evaluationCalls is the number of batches that all evaluations of the run look at.
+func (s *Session) evaluationCalls() int {
+	split := s.corpus.Validation()
+	if split == nil {
+		return 0
+	}
+	each := split.Batches(s.rowsPerCall())
+	if most := s.evaluationLimit(); most > 0 {
+		each = min(each, most)
+	}
+	return each * (1 + (s.steps+s.Config.EvalEvery-1)/s.Config.EvalEvery)
+}
+
+// evaluationLimit is the most batches of the micro-batch's shape that an evaluation looks at; 0 is all.
+func (s *Session) evaluationLimit() int { return s.Config.EvalBatches * s.Config.Accumulate }
 
 // rowsPerCall is the number of rows of a micro-batch; evaluation uses the same shape so that it needs no more memory.
 func (s *Session) rowsPerCall() int { return s.Config.Batch / s.Config.Accumulate }
