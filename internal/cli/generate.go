@@ -116,7 +116,7 @@ func (c *generateCommand) open(ctx context.Context, p *program) (*writer, error)
 	if err != nil {
 		return nil, err
 	}
-	loaded, set, err := c.load(ctx, p, !c.NoAdapter)
+	loaded, set, err := c.load(ctx, p, !c.NoAdapter, engine)
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +180,7 @@ func (w *writer) write(ctx context.Context, out io.Writer, ids []int) (string, e
 	if err != nil {
 		return "", err
 	}
+	defer generator.Close()
 	var text strings.Builder
 	stream := tokenizer.NewStream(w.loaded.Tokenizer)
 	emit := func(piece string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/polargo/polar/model/hf"
+	"github.com/polargo/polar/tokenizer"
 )
 
 // mergeCommand is 'polar merge'.
@@ -29,7 +30,7 @@ func (c *mergeCommand) Run(ctx context.Context, p *program) error {
 	if err := mustNotExist(c.Out); err != nil {
 		return err
 	}
-	loaded, set, err := c.load(ctx, p, true)
+	loaded, set, err := c.load(ctx, p, true, nil)
 	if err != nil {
 		return err
 	}
@@ -40,7 +41,13 @@ func (c *mergeCommand) Run(ctx context.Context, p *program) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := hf.Save(c.Out, loaded.Decoder, loaded.Store, loaded.Extra()); err != nil {
+	extra := loaded.Extra()
+	if own, err := tokenizer.TemplateFromFolder(c.Adapter); err != nil {
+		return err
+	} else if own != "" { // the one it was trained with
+		extra.ChatTemplate = own
+	}
+	if err := hf.Save(c.Out, loaded.Decoder, loaded.Store, extra); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(p.stdout, "merged %d layers of %s into %s\ntry       polar generate --model %s 'Once'\n", layers, c.Adapter, c.Out, shellWord(c.Out))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/gomlx/compute"
 	"github.com/polargo/polar/adapter"
 	"github.com/polargo/polar/adapter/peft"
 	"github.com/polargo/polar/model/hf"
@@ -19,8 +20,9 @@ type loadFlags struct {
 	Offline  bool       `help:"Never use the network." group:"run"`
 }
 
-// load reads the model and, where one is named and wanted, the adapter and puts it on the model.
-func (f loadFlags) load(ctx context.Context, p *program, withAdapter bool) (*hf.Loaded, *adapter.Set, error) {
+// load reads the model and, where one is named and wanted, the adapter and puts it on the model. engine, if not nil, holds
+// the weights in its own memory.
+func (f loadFlags) load(ctx context.Context, p *program, withAdapter bool, engine compute.Backend) (*hf.Loaded, *adapter.Set, error) {
 	var low *peft.Adapter
 	if f.Adapter != "" && (withAdapter || f.Model == "") {
 		var err error
@@ -41,7 +43,7 @@ func (f loadFlags) load(ctx context.Context, p *program, withAdapter bool) (*hf.
 	progress := p.newProgress(false)
 	defer progress.finish()
 	loaded, err := hf.Load(ctx, name, hf.LoadOptions{
-		Offline: f.Offline, Revision: f.Revision, NeedTokenizer: true,
+		Offline: f.Offline, Revision: f.Revision, NeedTokenizer: true, Backend: engine,
 		Progress: func(file string, done, total int64) {
 			progress.event(run.Progress{What: "download " + file, Done: done, Total: total})
 		},
