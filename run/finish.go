@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/polargo/polar/adapter"
@@ -171,6 +172,7 @@ func (t *trainer) checkExport(ctx context.Context, result *Result, trained []flo
 	t.engine = nil
 	t.store.Finalize()
 	t.store, t.adapter = nil, nil
+	debug.FreeOSMemory() // before the same weights are loaded again
 	path := result.Model
 	if path == "" {
 		path = t.Config.Model

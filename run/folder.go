@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/goccy/go-yaml"
+	"github.com/polargo/polar/backend"
 	"github.com/polargo/polar/internal/atomicfile"
 )
 
@@ -119,9 +120,12 @@ func readRecord(folder string) (record, error) {
 	return r, nil
 }
 
-// versions lists Go and the libraries that decide a run's numbers.
-func versions() map[string]string {
-	out := map[string]string{"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+// versions lists what decides a run's numbers besides its settings: Go, the libraries, the backend.
+func versions(backendName string) map[string]string {
+	out := map[string]string{
+		"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+		"backend": backend.Name(backendName), "simd": fmt.Sprint(backend.SIMD()),
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return out
@@ -135,6 +139,17 @@ func versions() map[string]string {
 	for _, setting := range info.Settings {
 		if setting.Key == "vcs.revision" || setting.Key == "GOEXPERIMENT" {
 			out[setting.Key] = setting.Value
+		}
+	}
+	return out
+}
+
+// otherVersions names the versions that differ from those a run began with.
+func otherVersions(old, now map[string]string) []string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		if was, ok := old[key]; ok && was != now[key] {
+			out = append(out, fmt.Sprintf("%s %s, was %s", key, now[key], was))
 		}
 	}
 	return out

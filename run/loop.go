@@ -56,7 +56,7 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 // begin creates the run folder or takes up the resumed state.
 func (t *trainer) begin() error {
 	if !t.Config.Resume {
-		r := record{Config: t.Config, Base: t.baseFingerprint(), Data: t.corpus.Fingerprint(), Identity: t.identity, Versions: versions()}
+		r := record{Config: t.Config, Base: t.baseFingerprint(), Data: t.corpus.Fingerprint(), Identity: t.identity, Versions: versions(t.Config.Backend)}
 		if err := r.writeFolder(); err != nil {
 			return err
 		}

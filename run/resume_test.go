@@ -214,6 +214,9 @@ func TestResumeRefusesOtherSettings(t *testing.T) {
 	}
 	_, _, err = execute(context.Background(), cfg, nil)
 	mustSay(t, err, "already holds a run")
+	if got := otherVersions(map[string]string{"go": "go1.1", "gone": "x"}, map[string]string{"go": "go1.2", "simd": "true"}); !slices.Equal(got, []string{"go go1.2, was go1.1"}) {
+		t.Errorf("other versions: %q", got)
+	}
 	_, _, err = execute(context.Background(), Config{Resume: true, Out: t.TempDir()}, nil)
 	mustSay(t, err, "nothing to resume")
 }

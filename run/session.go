@@ -217,6 +217,9 @@ func (s *Session) checkIdentity(context.Context) error {
 	if differ := r.differences(s.Config, s.baseFingerprint(), s.corpus.Fingerprint()); len(differ) > 0 {
 		return fmt.Errorf("cannot resume %s: it was started with other settings: %s", s.Config.Out, strings.Join(differ, ", "))
 	}
+	if other := otherVersions(r.Versions, versions(s.Config.Backend)); len(other) > 0 {
+		s.note(true, "this is not the program that began the run (%s): its losses may differ in the last bits", strings.Join(other, "; "))
+	}
 	return nil
 }
 
