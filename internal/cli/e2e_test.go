@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -82,6 +83,36 @@ func TestTrainFinetuneGenerateMerge(t *testing.T) {
 	if status, _, errs := real(t, "generate", "--offline", "--model", merged, "--chat", "hello"); status != statusUsage || !strings.Contains(errs, "has no chat template") {
 		t.Errorf("--chat without a template: status %d: %s", status, errs)
 	}
+}
+
+// TestInterruptResumeVerify stops a training with a signal, resumes it, and replays its end.
+func TestInterruptResumeVerify(t *testing.T) {
+	text, out := textFile(t), filepath.Join(t.TempDir(), "run")
+	var stdout, stderr bytes.Buffer
+	var signals chan<- os.Signal
+	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr}
+	p.notify = func(to chan<- os.Signal) func() { signals = to; return func() {} }
+	p.prepare = func(ctx context.Context, cfg run.Config, sink run.Sink) (*trainer, error) {
+		return prepareRun(ctx, cfg, func(event run.Event) {
+			if step, ok := event.(run.StepDone); ok && step.Step == 3 {
+				signals <- os.Interrupt
+				<-ctx.Done()
+			}
+			sink(event)
+		})
+	}
+	args := []string{"train", "--offline", "--data", text, "--layers=1", "--hidden=16", "--heads=2", "--steps=8", "--save-every=2", "--batch=2", "--length=16", "--sample-tokens=0", "-o", out}
+	if status := p.main(t.Context(), args); status != statusInterrupted {
+		t.Fatalf("status %d: %s", status, stderr.String())
+	}
+	mustSay(t, stderr.String(), "polar: interrupted; the state is saved in "+out, "hint: continue with: polar train --resume -o "+out)
+	mustSay(t, must(t, "train", "--resume", "-o", out), "done: 8 steps")
+	mustSay(t, must(t, "train", "--resume", "--verify=2", "-o", out), "verified: replaying the last steps of "+out)
+	status, _, errs := real(t, append(args, "--resume", "--lr=0.5")...)
+	if status != statusFailed {
+		t.Errorf("status %d of a run resumed at another rate", status)
+	}
+	mustSay(t, errs, "cannot resume", "learning_rate (0.5, was ")
 }
 
 // TestQuickstartTiny runs all parts of a quickstart for real.
