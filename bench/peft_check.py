@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM
 
 
 def load_base(name):
-    return AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).eval()
 
 
 def logits_of(model, tokens):
