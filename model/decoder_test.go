@@ -89,7 +89,7 @@ func TestCheckpoint(t *testing.T) {
 
 // TestLossChunk: the size of the chunks of logits changes nothing beyond rounding.
 func TestLossChunk(t *testing.T) {
-	const tol = 8 * eps32 // other orders of the sums over 12 tokens
+	const tol = 64 * eps32 // other orders of the sums over 12 tokens; the gradients of keys' biases nearly cancel: 14 eps32
 	forEach(t, func(t *testing.T, n net) {
 		b := randomBatch(4, n.cfg.VocabSize, 2, 6)
 		loss, _, gradients := n.lossAndGradients(t, b, Options{})
