@@ -101,6 +101,16 @@ func packed(lengths ...int) (segments []int32) {
 	return segments
 }
 
+// TestBlockRows: at most eight blocks, of at least 64 queries.
+func TestBlockRows(t *testing.T) {
+	for length := range 3000 {
+		rows := blockRows(length)
+		if blocks := (length + rows - 1) / rows; rows < attentionRows || blocks > attentionBlocks {
+			t.Fatalf("%d tokens make %d blocks of %d", length, blocks, rows)
+		}
+	}
+}
+
 // TestAttend goes over the lengths around the block of 64 queries, and 530, where eight blocks have 67 each.
 func TestAttend(t *testing.T) {
 	if got := blockRows(530); got <= attentionRows {

@@ -105,7 +105,7 @@ func TestGenerateLogits(t *testing.T) {
 	forEach(t, func(t *testing.T, n net) {
 		g := n.generator(t, Options{}, smallPositions)
 		full := n.fullPass(t, Options{})
-		for _, length := range greedyLengths {
+		for _, length := range append(greedyLengths, smallPositions-2) { // and up to reading the last position
 			text := prompt(uint64(length), n.cfg.VocabSize, length+2)
 			want := full(text)
 			got, err := g.read(context.Background(), text[:length])

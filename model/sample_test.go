@@ -123,6 +123,10 @@ func reachable(t *testing.T, logits []float32, c SampleConfig) (tokens []int) {
 func TestSampleCuts(t *testing.T) {
 	logOf := func(p float64) float32 { return float32(math.Log(p)) }
 	logits := []float32{logOf(0.3), logOf(0.1), logOf(0.4), logOf(0.2)}
+	var many []float32 // 0 1 0 1 ...
+	for i := range 60 {
+		many = append(many, float32(i%2))
+	}
 	for _, c := range []struct {
 		name   string
 		logits []float32
@@ -141,6 +145,7 @@ func TestSampleCuts(t *testing.T) {
 		{"top-k of more than there are", logits, SampleConfig{TopK: 9}, []int{0, 1, 2, 3}},
 		{"top-p of what top-k leaves", logits, SampleConfig{TopK: 2, TopP: 0.55}, []int{2}}, // 0.4 of 0.7 is 0.571
 		{"top-k between equals takes the first", []float32{1, 1, 0, 1}, SampleConfig{TopK: 2}, []int{0, 1}},
+		{"top-k between many equals", many, SampleConfig{TopK: 3}, []int{1, 3, 5}},
 		{"top-p between equals takes the first", []float32{1, 1, 1, 1}, SampleConfig{TopP: 0.5}, []int{0, 1}},
 		{"hopeless tokens", []float32{0, -100, 1, -41.5}, SampleConfig{}, []int{0, 2}},
 		{"large logits", []float32{3e38, -3e38, 3e38}, SampleConfig{}, []int{0, 2}},
