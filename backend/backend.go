@@ -22,12 +22,14 @@ const Default = "go:ops_sequential,creation_order"
 // EnvVar is the environment variable of GoMLX that names a backend.
 const EnvVar = compute.ConfigEnvVar
 
-// Name resolves the backend's name: name itself, else $GOMLX_BACKEND, else Default. Plain "go" means Default.
+// Name resolves the backend's name: name itself, else $GOMLX_BACKEND, else Default. "go" and "go:ops_sequential" mean Default;
+// "go:ops_sequential,dependency_order" asks for the engine's own order.
 func Name(name string) string {
 	if name == "" {
 		name = os.Getenv(EnvVar)
 	}
-	if name == "" || name == "go" {
+	switch name {
+	case "", "go", "go:ops_sequential":
 		return Default
 	}
 	return name

@@ -38,6 +38,11 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	if s.Config.Verify > 0 {
 		return nil, t.verify(ctx)
 	}
+	unlock, err := lockFolder(s.Config.Out)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if err := t.begin(); err != nil {
 		return nil, err
 	}
@@ -237,11 +242,19 @@ func (t *trainer) save() error {
 	}
 	path, err := writeCheckpoint(t.Config.Out, t.state, append(weights, opt...))
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; %s", err, lastGood(t.checkpoint))
 	}
 	t.checkpoint, t.saved = path, now
 	t.sink(Saved{Step: t.state.Step, Path: path, Best: t.state.BestStep == t.state.Step})
 	return pruneCheckpoints(t.Config.Out, t.state.BestStep)
+}
+
+// lastGood says what a run can be resumed from.
+func lastGood(checkpoint string) string {
+	if checkpoint == "" {
+		return "no checkpoint was written yet"
+	}
+	return "the last good checkpoint is " + checkpoint
 }
 
 // savedVariables lists what a checkpoint holds: the weights that train (and the start of an adapter, which they are

@@ -21,15 +21,11 @@ type NonFiniteError struct {
 
 // Error names the step, the layer and the checkpoint to go back to.
 func (e *NonFiniteError) Error() string {
-	back := "no checkpoint was written yet"
-	if e.LastCheckpoint != "" {
-		back = "the last good checkpoint is " + e.LastCheckpoint
-	}
 	verb := "is"
 	if e.What == "weights" {
 		verb = "are"
 	}
-	return fmt.Sprintf("step %d: the %s %s not finite, first at %s; %s; start again with a lower learning rate or a warm-up", e.Step, e.What, verb, e.Where, back)
+	return fmt.Sprintf("step %d: the %s %s not finite, first at %s; %s; start again with a lower learning rate or a warm-up", e.Step, e.What, verb, e.Where, lastGood(e.LastCheckpoint))
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

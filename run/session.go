@@ -220,6 +220,9 @@ func (s *Session) checkIdentity(context.Context) error {
 	if other := otherVersions(r.Versions, versions(s.Config.Backend)); len(other) > 0 {
 		s.note(true, "this is not the program that began the run (%s): its losses may differ in the last bits", strings.Join(other, "; "))
 	}
+	if was := r.Config.ActivationCheckpointing; was != s.Config.ActivationCheckpointing {
+		s.note(true, "activation_checkpointing is %t and was %t when the run began: its losses may differ in the last bits", !was, was)
+	}
 	return nil
 }
 

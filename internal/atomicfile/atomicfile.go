@@ -27,7 +27,7 @@ func Write(path string, fill func(io.Writer) error) (err error) {
 		if err != nil {
 			_ = file.Close()
 			_ = os.Remove(file.Name())
-			err = fmt.Errorf("write %s: %w", path, err)
+			err = fmt.Errorf("write %s: %w", path, reason(err))
 		}
 	}()
 	if err = fill(file); err != nil {
@@ -44,6 +44,20 @@ func Write(path string, fill func(io.Writer) error) (err error) {
 	}
 	syncFolder(filepath.Dir(path))
 	return nil
+}
+
+// reason is an error of the system without the operation and the temporary path it happened on, which say nothing to the
+// reader of a message that names the target; other errors as they are.
+func reason(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		return link.Err
+	}
+	return err
 }
 
 // WriteBytes replaces the file at path by data.
@@ -67,7 +81,7 @@ func WriteFolder(path string, fill func(dir string) error) (err error) {
 	defer func() {
 		if err != nil {
 			_ = os.RemoveAll(temp)
-			err = fmt.Errorf("write %s: %w", path, err)
+			err = fmt.Errorf("write %s: %w", path, reason(err))
 		}
 	}()
 	if err = os.Chmod(temp, 0o755); err != nil {
