@@ -27,7 +27,7 @@ func (f loadFlags) load(ctx context.Context, p *program, withAdapter bool, engin
 	if f.Adapter != "" && (withAdapter || f.Model == "") {
 		var err error
 		if low, err = peft.Load(f.Adapter); err != nil {
-			return nil, nil, fmt.Errorf("load adapter %s: %w", f.Adapter, err)
+			return nil, nil, err
 		}
 	}
 	name := f.Model
