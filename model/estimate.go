@@ -12,6 +12,9 @@ type Workload struct {
 type Cost struct {
 	Bytes int64   // peak memory: weights, gradients, optimizer state, activations
 	Flops float64 // floating-point operations of products in a forward and backward pass
+	// Elements is how many numbers of activations a forward pass computes beside the products: what its element by element
+	// operations, and the backward pass's, take time for.
+	Elements float64
 }
 
 // Beside the arrays in use: garbage not yet collected, at the program's setting of 20 %, and the program, the tokenizer and the
@@ -51,14 +54,16 @@ func Estimate(d *Decoder, w Workload) Cost {
 	attention := (forward + 2) * 2 * 2 * scores * float64(c.HeadDim) * float64(c.Layers)
 	block := tokens*float64(8*c.Hidden+2*(c.Heads+c.KVHeads)*c.HeadDim+6*c.Intermediate) + scores
 	kept := block * float64(c.Layers)
+	elements := kept + tokens*float64(c.VocabSize)
 	if w.Checkpoint {
+		elements += kept / 2 // the forward pass's share, again
 		kept = block + tokens*float64(c.Hidden*c.Layers)
 	}
 	logits := 3 * min(float64(maxLogits), tokens*float64(c.VocabSize))
 	weights := float64(d.Size()) - linear + base
 	return Cost{
 		Bytes: programBytes + int64(garbage*4*(weights+4*trained+kept+logits)),
-		Flops: products + attention,
+		Flops: products + attention, Elements: elements,
 	}
 }
 

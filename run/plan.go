@@ -9,11 +9,12 @@ import (
 	"github.com/polargo/polar/optimizer"
 )
 
-// Rates that the time estimate assumes: the share of a machine's product rate that a whole step reaches, as measured on a
-// 2-core AVX-512 machine (see bench/results). The first steps of a run replace the estimate.
+// Rates that the time estimate assumes: products and element by element operations of the Go backend on a 2-core AVX-512
+// machine (bench/results/finetune.md). The first steps of a run replace the estimate.
 const (
-	flopsPerSecondSIMD   = 25e9
-	flopsPerSecondScalar = 4e9
+	flopsPerSecondSIMD   = 150e9
+	flopsPerSecondScalar = 8e9
+	secondsPerElement    = 8e-9
 	forwardShare         = 1.0 / 3 // of a forward and backward pass
 )
 
@@ -116,7 +117,7 @@ func (s *Session) planCost() {
 		rate = flopsPerSecondSIMD
 	}
 	calls := float64(s.Config.Accumulate)*float64(s.steps) + forwardShare*float64(s.evaluationCalls())
-	s.Plan.Time = time.Duration(calls * cost.Flops / rate * float64(time.Second))
+	s.Plan.Time = time.Duration(calls * (cost.Flops/rate + cost.Elements*secondsPerElement) * float64(time.Second))
 }
 
 // evaluationCalls is the number of batches that all evaluations of the run look at.
