@@ -28,6 +28,12 @@ func (s *Session) buildPlan() error {
 	p.Tokenizer = fmt.Sprintf("%d tokens", s.tokenizer.VocabSize())
 	p.TokensPerStep = s.Config.Batch * s.Config.Length
 	p.Parameters = s.decoder.Size()
+	if s.base == nil && s.adapter != nil { // the pairs are the weights
+		for _, layer := range s.adapted() {
+			p.Parameters -= int64(layer.FanOut) * int64(layer.FanIn)
+		}
+		p.Parameters += s.adapter.Parameters()
+	}
 	for _, layer := range s.adapted() {
 		p.Targets = append(p.Targets, layer.Name)
 	}
