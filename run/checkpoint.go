@@ -139,7 +139,7 @@ func writeCheckpoint(folder string, st state, variables []*mlmodel.Variable) (st
 		if err := safetensors.WriteSources(file, sources, map[string]string{"format": "polar"}); err != nil {
 			return err
 		}
-		if st.StateHash, err = hashFile(file); err != nil {
+		if st.StateHash, err = atomicfile.SHA256(file); err != nil {
 			return err
 		}
 		text, err := json.MarshalIndent(st, "", "  ")
@@ -152,19 +152,6 @@ func writeCheckpoint(folder string, st state, variables []*mlmodel.Variable) (st
 		return "", fmt.Errorf("save checkpoint: %w", err)
 	}
 	return path, nil
-}
-
-func hashFile(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = file.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, file); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // readState reads and checks a checkpoint's description, its checksum included.
@@ -180,7 +167,7 @@ func readState(path string) (state, error) {
 	if st.Version != stateVersion {
 		return st, fmt.Errorf("%s: version %d, this program reads version %d", path, st.Version, stateVersion)
 	}
-	hash, err := hashFile(filepath.Join(path, variablesFile))
+	hash, err := atomicfile.SHA256(filepath.Join(path, variablesFile))
 	if err != nil {
 		return st, err
 	}

@@ -91,3 +91,18 @@ func expectOnly(t *testing.T, dir, name, content string) {
 		t.Fatalf("content %q (%v), want %q", got, err, content)
 	}
 }
+
+// TestSHA256 holds the checksum of the standard's example "abc" (FIPS 180-4).
+func TestSHA256(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "abc")
+	if err := os.WriteFile(path, []byte("abc"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := SHA256(path)
+	if want := "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; err != nil || got != want {
+		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+	if _, err := SHA256(path + "x"); err == nil {
+		t.Error("a missing file has a checksum")
+	}
+}

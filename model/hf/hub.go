@@ -2,12 +2,9 @@ package hf
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gomlx/go-huggingface/hub"
+	"github.com/polargo/polar/internal/atomicfile"
 	"github.com/polargo/polar/tokenizer"
 )
 
@@ -183,7 +181,7 @@ func (d *download) file(ctx context.Context, info *hub.FileInfo) (path string, e
 	if info.LFS == nil || info.LFS.SHA256 == "" || stat.ModTime().Before(before.Add(-time.Minute)) {
 		return path, nil // no checksum, or verified when it was downloaded
 	}
-	sum, err := fileSHA256(path)
+	sum, err := atomicfile.SHA256(path)
 	if err == nil && sum != info.LFS.SHA256 {
 		d.discard(path)
 		return "", fmt.Errorf("%s has sha256 %s after the download, the hub says %s: try again", info.Name, sum, info.LFS.SHA256)
@@ -197,19 +195,6 @@ func (d *download) discard(path string) {
 		_ = os.Remove(blob)
 	}
 	_ = os.Remove(path)
-}
-
-func fileSHA256(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = file.Close() }()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, file); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // await runs step, reporting the growth of the partial file in the cache, and returns when ctx ends even if step does not.
