@@ -96,8 +96,13 @@ func TestTerminalProgressDrawsABarAndRemovesIt(t *testing.T) {
 		p.event(run.StepDone{Step: step, Steps: 3, Loss: 2})
 	}
 	time.Sleep(400 * time.Millisecond) // longer than a refresh
+	p.event(run.Progress{What: "evaluate", Done: 1, Total: 4}) // not into the line that the bar is drawn on
+	if p.started != "" {
+		t.Errorf("%q was written over the bar", p.started)
+	}
+	time.Sleep(400 * time.Millisecond)
 	p.event(run.Note{Text: "a line above the full bar"})
 	p.finish()
 	p.finish() // again does nothing
-	mustSay(t, out.String(), "read text … 50 %", "step 3/3", "loss 2.0000", "a line above the full bar")
+	mustSay(t, out.String(), "read text … 50 %", "step 3/3", "loss 2.0000", "evaluate … 25 %", "a line above the full bar")
 }

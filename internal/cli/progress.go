@@ -74,7 +74,8 @@ func (p *progress) print(text string) {
 	_, _ = io.WriteString(out, p.label+withoutSecrets(text)+"\n")
 }
 
-// preparing shows how far a preparation is: one rewritten line on a terminal, one line for each thing elsewhere.
+// preparing shows how far a preparation is: beside the bar where there is one, in a rewritten line on a terminal, one line
+// for each thing elsewhere.
 func (p *progress) preparing(e run.Progress) {
 	if !p.look.terminal {
 		if p.started != e.What {
@@ -86,11 +87,16 @@ func (p *progress) preparing(e run.Progress) {
 	if p.started == e.What && p.now().Sub(p.last) < 100*time.Millisecond {
 		return
 	}
-	p.started, p.last = e.What, p.now()
 	share := ""
 	if e.Total > 0 {
 		share = fmt.Sprintf(" %d %%", 100*e.Done/e.Total)
 	}
+	if p.bars != nil { // the bar's goroutine writes to the terminal
+		text := e.What + " …" + share
+		p.text.Store(&text)
+		return
+	}
+	p.started, p.last = e.What, p.now()
 	_, _ = fmt.Fprintf(p.out, "\r\x1b[K%s%s …%s", p.label, e.What, share)
 }
 
