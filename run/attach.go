@@ -81,7 +81,7 @@ func (s *Session) pairsConfig() adapter.PairsConfig {
 
 func (s *Session) attachAdapter(ctx context.Context, checkpoint string) error {
 	c := s.Config
-	settings := adapter.Config{Rank: c.Rank, Alpha: c.Alpha, RSLoRA: c.RSLoRA, Init: c.Init, Targets: c.Targets, Seed: c.Seed}
+	settings := adapter.Config{Rank: c.Rank, Alpha: c.Alpha, RSLoRA: c.RSLoRA, Init: c.Init, InitScale: c.InitScale, Targets: c.Targets, Seed: c.Seed}
 	selected, err := adapter.Select(s.decoder.Layers(), c.Targets)
 	if err != nil {
 		return err

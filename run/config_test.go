@@ -50,6 +50,7 @@ func settings(t *testing.T, texts map[string]string) map[string]setting {
 		"Alpha":              {nil, func(c *Config) { c.Alpha = 8 }},
 		"RSLoRA":             {func(c *Config) { c.Alpha = 8 }, func(c *Config) { c.RSLoRA = true }},
 		"Init":               {nil, func(c *Config) { c.Init = "lora" }},
+		"InitScale":          {nil, func(c *Config) { c.InitScale = 0.2 }},
 		"Targets":            {nil, func(c *Config) { c.Targets = []string{"q_proj"} }},
 
 		"Optimizer":            {nil, func(c *Config) { c.Optimizer = "factor-muon" }},

@@ -108,6 +108,8 @@ func (c Config) check() error {
 	bad(c.Steps == 0 && (c.Epochs <= 0 || math.IsInf(c.Epochs, 0) || math.IsNaN(c.Epochs)), "epochs %v must be positive when steps is 0", c.Epochs)
 	bad(c.WarmupFraction < 0 || c.WarmupFraction > 1, "warmup-fraction %v is not in [0, 1]", c.WarmupFraction)
 	bad(c.Optimizer == "muon" && c.Rank > 0, "muon trains dense weights, not adapters: use lora-muon or factor-muon, or rank 0")
+	bad(!(c.InitScale >= 0) || math.IsInf(c.InitScale, 0), "init-scale %v is not a positive number, or 0 to choose", c.InitScale)
+	bad(c.InitScale > 0 && (c.Rank == 0 || c.Init != "balanced" && c.Init != "gradient"), "init-scale is only for adapters with init balanced or gradient")
 	bad(c.Beta2 >= 0 && c.Optimizer != "adamw", "beta2 %v is only for adamw", c.Beta2)
 	bad(c.Export != "best" && c.Export != "last", "export %q is unknown: best or last", c.Export)
 	bad(c.Verify > 0 && !c.Resume, "verify needs --resume: it replays steps of a run that exists")

@@ -116,6 +116,7 @@ func TestBadInputIsOneClearLine(t *testing.T) {
 		{"unknown optimizer in YAML", finetune(model, text, "--config", file(t, "c.yaml", "optimizer: adamww\n")), statusUsage, []string{"c.yaml:1", "adamww", "lora-muon"}},
 		{"unknown key", finetune(model, text, "--config", file(t, "c.yaml", "learing_rate: 1\n")), statusUsage, []string{"c.yaml:1", "learing_rate", `"learning_rate"`}},
 		{"muon on adapters", finetune(model, text, "--optimizer=muon"), statusFailed, []string{"muon trains dense weights", "lora-muon"}},
+		{"option of another init", finetune(model, text, "--init=lora", "--init-scale=0.1"), statusFailed, []string{"init-scale is only for adapters with init balanced or gradient"}},
 		{"option of another optimizer", finetune(model, text, "--optimizer=adamw", "--rebalance-every=2"), statusFailed, []string{"rebalancing is only for lora-muon"}},
 		{"uneven micro-batches", finetune(model, text, "--accumulate=3"), statusFailed, []string{"batch 2 cannot be split into 3"}},
 		{"backend that hangs", finetune(model, text, "--backend=go:parallelism=2"), statusFailed, []string{"can hang"}},

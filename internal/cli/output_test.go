@@ -95,7 +95,7 @@ func TestTerminalProgressDrawsABarAndRemovesIt(t *testing.T) {
 	for step := 1; step <= 3; step++ {
 		p.event(run.StepDone{Step: step, Steps: 3, Loss: 2})
 	}
-	time.Sleep(400 * time.Millisecond) // longer than a refresh
+	time.Sleep(400 * time.Millisecond)                         // longer than a refresh
 	p.event(run.Progress{What: "evaluate", Done: 1, Total: 4}) // not into the line that the bar is drawn on
 	if p.started != "" {
 		t.Errorf("%q was written over the bar", p.started)
