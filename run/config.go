@@ -19,7 +19,7 @@ type Config struct {
 	Rank      int      `help:"Rank of the adapter; 0 trains all weights." default:"16" group:"adapter"`
 	Alpha     float64  `help:"Scale numerator: s = alpha/rank (alpha/sqrt(rank) with --rslora); 0 chooses the rank, so that s = 1." default:"0" group:"adapter"`
 	RSLoRA    bool     `name:"rslora" help:"Use s = alpha/sqrt(rank)." group:"adapter"`
-	Init      string   `help:"Start of the factors: balanced, pissa, gradient or lora." enum:"balanced,pissa,gradient,lora" default:"balanced" group:"adapter"`
+	Init      string   `help:"Start of the factors: lora (B zero), balanced, pissa or gradient; docs/initialisation.md compares them." enum:"balanced,pissa,gradient,lora" default:"lora" group:"adapter"`
 	InitScale float64  `help:"balanced, gradient: RMS-to-RMS norm of the start's product s·A0·B0ᵀ; the smaller, the faster the pairs turn to new directions. 0 chooses." default:"0" group:"adapter"`
 	Targets   []string `help:"Linear layers to adapt: names, suffixes, globs or /regular expressions/." default:"all-linear" group:"adapter"`
 

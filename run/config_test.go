@@ -54,7 +54,7 @@ func settings(t *testing.T, texts map[string]string) map[string]setting {
 		"Targets":            {nil, func(c *Config) { c.Targets = []string{"q_proj"} }},
 
 		"Optimizer":            {nil, func(c *Config) { c.Optimizer = "factor-muon" }},
-		"LearningRate":         {nil, func(c *Config) { c.LearningRate = 0.1 }},
+		"LearningRate":         {nil, func(c *Config) { c.LearningRate = 0.2 }},
 		"WeightDecay":          {nil, func(c *Config) { c.WeightDecay = 0.5 }},
 		"Momentum":             {nil, func(c *Config) { c.Momentum = 0.5 }},
 		"Beta2":                {adamw, func(c *Config) { c.Beta2 = 0.9 }},

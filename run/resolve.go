@@ -15,7 +15,7 @@ import (
 // usualRates are the learning rates chosen when none is given: of the muon family in units of the RMS-to-RMS norm of a
 // step on a weight, of the others in their own. `adapter` is for a pair on a pretrained base, `full` for all weights.
 var usualRates = map[string]struct{ adapter, full float64 }{
-	"lora-muon":   {adapter: 0.03, full: 0.1},
+	"lora-muon":   {adapter: 0.1, full: 0.1},
 	"muon":        {adapter: 0.02, full: 0.02},
 	"factor-muon": {adapter: 0.01, full: 0.02},
 	"adamw":       {adapter: 2e-4, full: 1e-3},

@@ -199,7 +199,7 @@ func TestResumeRefusesOtherSettings(t *testing.T) {
 	again := cfg
 	again.Resume, again.LearningRate, again.Seed = true, 0.5, 7
 	_, _, err := execute(context.Background(), again, nil)
-	mustSay(t, err, "cannot resume", "learning_rate (0.5, was 0.03)", "seed (7, was 0)")
+	mustSay(t, err, "cannot resume", "learning_rate (0.5, was 0.1)", "seed (7, was 0)")
 	if strings.Contains(err.Error(), "rank") {
 		t.Errorf("%v names a setting that is the same", err)
 	}

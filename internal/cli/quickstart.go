@@ -116,7 +116,7 @@ func (q *quickstart) run(ctx context.Context) error {
 func (q *quickstart) config(name, text string, steps int) run.Config {
 	return run.Config{
 		Data: text, ValidationFraction: 0.1, Length: q.length, Packing: true, Sampling: "windows",
-		Alpha: 0, Init: "balanced", Targets: []string{"all-linear"},
+		Alpha: 0, Init: "lora", Targets: []string{"all-linear"},
 		Momentum: -1, Beta2: -1, WidthScale: "rms", Guard: true, LoRAPlusRatio: 1, DecayFraction: 0.4,
 		Steps: steps, Batch: q.batch, Accumulate: 1, EvalEvery: steps, EvalBatches: 8, SaveEvery: steps, SampleTokens: q.sampleTokens,
 		Seed: q.command.Seed, Out: filepath.Join(q.command.Out, name), Backend: q.command.Backend, Offline: true,
@@ -131,13 +131,11 @@ func (q *quickstart) baseConfig() run.Config {
 	return cfg
 }
 
-// tuneConfig fine-tunes the base on the other half. AdamW starts from PEFT's usual start, LoRA-Muon from its own.
+// tuneConfig fine-tunes the base on the other half, from the same start with either optimizer.
 func (q *quickstart) tuneConfig(base, optimizer string, rate float64, rank, steps int) run.Config {
 	cfg := q.config(fmt.Sprintf("%s-rank%d-%g", optimizer, rank, rate), q.otherHalf, steps)
 	cfg.Model, cfg.Optimizer, cfg.LearningRate, cfg.Rank, cfg.Schedule = base, optimizer, rate, rank, "linear"
-	if optimizer == "adamw" {
-		cfg.Init = "lora"
-	} else {
+	if optimizer != "adamw" {
 		cfg.WeightDecay = 0.01
 	}
 	return cfg
