@@ -27,7 +27,7 @@ func Write(path string, fill func(io.Writer) error) (err error) {
 		if err != nil {
 			_ = file.Close()
 			_ = os.Remove(file.Name())
-			err = fmt.Errorf("write %s: %w", path, reason(err))
+			err = &fs.PathError{Op: "write", Path: path, Err: reason(err)}
 		}
 	}()
 	if err = fill(file); err != nil {
@@ -46,8 +46,8 @@ func Write(path string, fill func(io.Writer) error) (err error) {
 	return nil
 }
 
-// reason is an error of the system without the operation and the temporary path it happened on, which say nothing to the
-// reader of a message that names the target; other errors as they are.
+// reason is an error without the operation and the temporary path it happened on, which say nothing to the reader of a
+// message that names the target: a file that fails inside a folder being written is reported as the folder.
 func reason(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -81,7 +81,7 @@ func WriteFolder(path string, fill func(dir string) error) (err error) {
 	defer func() {
 		if err != nil {
 			_ = os.RemoveAll(temp)
-			err = fmt.Errorf("write %s: %w", path, reason(err))
+			err = &fs.PathError{Op: "write", Path: path, Err: reason(err)}
 		}
 	}()
 	if err = os.Chmod(temp, 0o755); err != nil {

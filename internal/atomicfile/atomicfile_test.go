@@ -3,8 +3,10 @@ package atomicfile
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -104,5 +106,23 @@ func TestSHA256(t *testing.T) {
 	}
 	if _, err := SHA256(path + "x"); err == nil {
 		t.Error("a missing file has a checksum")
+	}
+}
+
+// TestErrorsNameTheTarget: not the temporary path, however deep the failure; the cause can still be told.
+func TestErrorsNameTheTarget(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "folder")
+	err := WriteFolder(path, func(dir string) error {
+		return Write(filepath.Join(dir, "missing", "file"), func(io.Writer) error { return nil })
+	})
+	if want := "write " + path + ": "; !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), tempMark) {
+		t.Errorf("%v, want %s and the cause", err, want)
+	}
+	failed := errors.New("failed")
+	err = WriteFolder(path, func(dir string) error {
+		return Write(filepath.Join(dir, "file"), func(io.Writer) error { return failed })
+	})
+	if want := "write " + path + ": failed"; err == nil || err.Error() != want || !errors.Is(err, failed) {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
