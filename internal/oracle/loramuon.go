@@ -45,14 +45,6 @@ func (o LoRAMuon) Step(p Pair, gA, gB mat.Matrix) (next Pair, dA, dB *mat.Dense,
 	return next, dA, dB, nil
 }
 
-// LoRAMuonStep is LoRAMuon.Step for callers that hold the parts: factors a, b, gradients gA, gB, moments mA, mB, and eta,
-// beta, lambda, s, scale. It returns the new factors and moments.
-func LoRAMuonStep(a, b, gA, gB, mA, mB *mat.Dense, eta, beta, lambda, s, scale float64) (Pair, error) {
-	o := LoRAMuon{LearningRate: eta, Momentum: beta, WeightDecay: lambda, S: s, Scale: scale}
-	next, _, _, err := o.Step(Pair{a, b, mA, mB}, gA, gB)
-	return next, err
-}
-
 // increment returns factor·msign(moment·R)·R with R = (otherᵀ other)^{-1/2}.
 func increment(moment, other *mat.Dense, factor float64) (*mat.Dense, error) {
 	root, err := GramInvSqrt(other)

@@ -101,6 +101,7 @@ func TestInvSqrtRidge(t *testing.T) {
 
 // TestRefusesNonFinite: every function, for NaN and both infinities.
 func TestRefusesNonFinite(t *testing.T) {
+	small := LoRAMuon{LearningRate: 0.1, S: 1, Scale: 1}
 	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		x := eye(3)
 		x.Set(1, 2, bad)
@@ -111,8 +112,8 @@ func TestRefusesNonFinite(t *testing.T) {
 			"GramInvSqrt":    func() error { _, err := GramInvSqrt(x); return err },
 			"SingularValues": func() error { _, err := SingularValues(x); return err },
 			"SpectralNorm":   func() error { _, err := SpectralNorm(x); return err },
-			"LoRAMuonStep a": func() error { _, err := LoRAMuonStep(x, good, good, good, nil, nil, 0.1, 0, 0, 1, 1); return err },
-			"LoRAMuonStep g": func() error { _, err := LoRAMuonStep(good, good, good, x, nil, nil, 0.1, 0, 0, 1, 1); return err },
+			"LoRAMuon a":     func() error { _, _, _, err := small.Step(Pair{A: x, B: good}, good, good); return err },
+			"LoRAMuon g":     func() error { _, _, _, err := small.Step(Pair{A: good, B: good}, good, x); return err },
 		} {
 			if err := fn(); !errors.Is(err, ErrNonFinite) {
 				t.Errorf("%s with %v: error %v", name, bad, err)
@@ -158,7 +159,8 @@ func TestLoRAMuonStep(t *testing.T) {
 		moment.Scale(1-beta, gA)
 		near(t, "moment", next.MomentA, &moment, tol)
 	}
-	if _, err := LoRAMuonStep(a, b, a, b, nil, nil, 2, 0, 0.5, 1, 1); err == nil {
+	tooFar := LoRAMuon{LearningRate: 2, WeightDecay: 0.5, S: 1, Scale: 1}
+	if _, _, _, err := tooFar.Step(Pair{A: a, B: b}, a, b); err == nil {
 		t.Error("lambda·eta = 1 passes")
 	}
 }
