@@ -233,6 +233,9 @@ func TestAllWeightsExport(t *testing.T) {
 	if string(loaded.GenerationConfig) != `{"max_length": 9}` {
 		t.Errorf("generation config %s", loaded.GenerationConfig)
 	}
+	if err := session.Close(); err != nil { // it holds the folder
+		t.Fatal(err)
+	}
 	last := mustPrepare(t, Config{Resume: true, Out: cfg.Out})
 	for _, v := range last.engine.trainable {
 		want, err := v.Value()

@@ -221,7 +221,7 @@ func (t *trainer) sample(ctx context.Context, step int) error {
 	}
 	defer generator.Close()
 	settings := model.SampleConfig{Temperature: 0.8, TopP: 0.95, MaxTokens: room - len(ids), Seed: t.Config.Seed, Stop: tokenizer.Stops(t.tokenizer)}
-	out, err := generator.Generate(ctx, ids, settings, func(int) error { return nil })
+	out, err := generator.Generate(ctx, ids, settings, nil)
 	if err != nil {
 		return fmt.Errorf("sample text: %w", err)
 	}

@@ -12,6 +12,14 @@ import (
 // ends; the file stays.
 const lockFile = ".lock"
 
+// lock holds the run folder for the session until Close; called again it does nothing.
+func (s *Session) lock() (err error) {
+	if s.unlock == nil {
+		s.unlock, err = lockFolder(s.Config.Out)
+	}
+	return err
+}
+
 // lockFolder creates the run folder where it is missing and takes its lock, or says that another process has it.
 func lockFolder(folder string) (unlock func(), err error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {

@@ -38,11 +38,9 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	if s.Config.Verify > 0 {
 		return nil, t.verify(ctx)
 	}
-	unlock, err := lockFolder(s.Config.Out)
-	if err != nil {
+	if err := s.lock(); err != nil {
 		return nil, err
 	}
-	defer unlock()
 	if err := t.begin(); err != nil {
 		return nil, err
 	}
@@ -61,6 +59,9 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 // begin creates the run folder or takes up the resumed state.
 func (t *trainer) begin() error {
 	if !t.Config.Resume {
+		if err := t.Config.checkFolder(); err != nil { // again, now that nobody else can write
+			return err
+		}
 		r := record{Config: t.Config, Base: t.baseFingerprint(), Data: t.corpus.Fingerprint(), Identity: t.identity, Versions: versions(t.Config.Backend)}
 		if err := r.writeFolder(); err != nil {
 			return err

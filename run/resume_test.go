@@ -172,6 +172,9 @@ func TestVerify(t *testing.T) {
 		if err := tr.save(); err != nil {
 			t.Fatal(err)
 		}
+		if err := session.Close(); err != nil { // it holds the folder
+			t.Fatal(err)
+		}
 		check("weights")
 	})
 	t.Run("other data", func(t *testing.T) {

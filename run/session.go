@@ -41,10 +41,12 @@ type Session struct {
 	identity  string
 	probe     probe
 	resumed   *state // the checkpoint that the session starts from
+	unlock    func() // gives the run folder up; nil while it is not held
 }
 
 // Prepare loads the model, opens the data, attaches the adapter and builds the plan. It trains nothing and writes nothing
-// but caches. With Config.Resume it continues the run in Config.Out, whose settings it takes when cfg names no model.
+// but caches. With Config.Resume it continues the run in Config.Out, whose settings it takes when cfg names no model, and
+// holds that folder from here to Close.
 func Prepare(ctx context.Context, cfg Config, sink Sink) (session *Session, err error) {
 	if sink == nil {
 		sink = func(Event) {}
@@ -59,6 +61,11 @@ func Prepare(ctx context.Context, cfg Config, sink Sink) (session *Session, err 
 			session = nil
 		}
 	}()
+	if cfg.Resume { // before its checkpoints are read, and what a killed writer left is taken away
+		if err := s.lock(); err != nil {
+			return nil, err
+		}
+	}
 	if s.backend, err = backend.Open(cfg.Backend); err != nil {
 		return nil, err
 	}
@@ -272,7 +279,7 @@ func (s *Session) progress(what string, done, total int64) {
 	s.sink(Progress{What: what, Done: done, Total: total})
 }
 
-// Close releases the model and the data.
+// Close releases the model, the data and the run folder.
 func (s *Session) Close() error {
 	if s.engine != nil {
 		s.engine.close()
@@ -290,6 +297,10 @@ func (s *Session) Close() error {
 	if s.backend != nil {
 		s.backend.Finalize()
 		s.backend = nil
+	}
+	if s.unlock != nil {
+		s.unlock()
+		s.unlock = nil
 	}
 	return err
 }
