@@ -66,8 +66,7 @@ func newMask(g *Graph, c Config, shape batchShape, segments *Node) *mask {
 		} else {
 			seen = Reshape(seen, 1, n)
 		}
-		add := Where(seen, Scalar(g, dtypes.Float32, 0), Scalar(g, dtypes.Float32, masked))
-		add = Reshape(repeat(add, shape.rows, c.Heads), shape.rows*c.KVHeads, -1, to-first)
+		add := Reshape(repeat(addend(seen), shape.rows, c.Heads), shape.rows*c.KVHeads, -1, to-first)
 		m.blocks = append(m.blocks, maskBlock{from: from, to: to, first: first, add: add})
 	}
 	return m
@@ -76,12 +75,23 @@ func newMask(g *Graph, c Config, shape batchShape, segments *Node) *mask {
 // positionMask is true where query row (from + i) sees key (first + j) by position.
 func positionMask(g *Graph, from, to, first, window int) *Node {
 	shape := shapes.Make(dtypes.Int32, to-from, to-first)
-	back := Sub(AddScalar(Iota(g, shape, 0), float64(from-first)), Iota(g, shape, 1)) // how far the key is behind
-	seen := GreaterOrEqual(back, ZerosLike(back))
+	return sees(AddScalar(Iota(g, shape, 0), float64(from)), AddScalar(Iota(g, shape, 1), float64(first)), window)
+}
+
+// sees is true where a query at one position sees a key at another, int32 of one shape: not ahead of it, and at most window (0: any
+// number) tokens back from itself included.
+func sees(query, key *Node, window int) *Node {
+	seen := LessOrEqual(key, query)
 	if window > 0 {
-		seen = LogicalAnd(seen, LessThan(back, Scalar(g, dtypes.Int32, window)))
+		seen = LogicalAnd(seen, LessThan(Sub(query, key), Scalar(key.Graph(), dtypes.Int32, window)))
 	}
 	return seen
+}
+
+// addend is what is added to the scores: 0 where seen, masked elsewhere.
+func addend(seen *Node) *Node {
+	g := seen.Graph()
+	return Where(seen, Scalar(g, dtypes.Float32, 0), Scalar(g, dtypes.Float32, masked))
 }
 
 // constants lists the nodes that need no gradient.

@@ -64,11 +64,7 @@ func (e *extension) visible(keys *Node) *Node {
 	count, n := e.shape.length, keys.Shape().Dim(0)
 	query := BroadcastToDims(Reshape(e.positions, count, 1), count, n)
 	key := BroadcastToDims(Reshape(keys, 1, n), count, n)
-	seen := LessOrEqual(key, query)
-	if window := e.cfg.SlidingWindow; window > 0 {
-		seen = LogicalAnd(seen, LessThan(Sub(query, key), Scalar(e.graph, dtypes.Int32, window)))
-	}
-	add := Where(seen, Scalar(e.graph, dtypes.Float32, 0), Scalar(e.graph, dtypes.Float32, masked))
+	add := addend(sees(query, key, e.cfg.SlidingWindow))
 	group := e.cfg.Heads / e.cfg.KVHeads
 	return Reshape(repeat(Reshape(add, 1, -1), 1, group), 1, group*count, n)
 }
