@@ -21,7 +21,7 @@ var functions = map[string]func(x *Node) *Node{
 	"Msign direct": msign(WithForm(Direct)),
 	"Msign gram":   msign(WithForm(Gram)),
 	"Msign finish": msign(WithExactFinish()),
-	"InvSqrt":      InvSqrt,
+	"InvSqrt":      plainRoot,
 	"norm u":       func(x *Node) *Node { u, _, _ := SpectralNorm(x); return u },
 	"norm sigma":   func(x *Node) *Node { _, sigma, _ := SpectralNorm(x); return sigma },
 	"norm v":       func(x *Node) *Node { _, _, v := SpectralNorm(x); return v },
@@ -114,7 +114,7 @@ func TestHalfPrecision(t *testing.T) {
 		check.Close(t, name+" in float16", got, want, 1.0/1024)
 	}
 	// Bite: rounding to bfloat16 is visible at all.
-	if e := check.Relative(call(t, one(InvSqrt), full)[0], call(t, one(InvSqrt), tensorOf(x))[0]); e == 0 {
+	if e := check.Relative(call(t, one(plainRoot), full)[0], call(t, one(plainRoot), tensorOf(x))[0]); e == 0 {
 		t.Error("bfloat16 input equals float32 input")
 	}
 }
@@ -138,8 +138,8 @@ func TestMisuse(t *testing.T) {
 		{"no steps", msign(WithSchedule(nil)), wide, "no steps"},
 		{"NaN step", msign(WithSchedule(Schedule{{math.NaN(), 0, 0}})), wide, "must be finite"},
 		{"unknown form", msign(WithForm(7)), wide, "unknown form 7"},
-		{"InvSqrt of a vector", InvSqrt, vector, "matfn.InvSqrt"},
-		{"InvSqrt not square", InvSqrt, wide, "square"},
+		{"InvSqrt of a vector", plainRoot, vector, "matfn.InvSqrt"},
+		{"InvSqrt not square", plainRoot, wide, "square"},
 		{"norm of a vector", norm(), vector, "matfn.SpectralNorm"},
 		{"too few steps", norm(WithPowerSteps(3)), wide, "at least 16"},
 	} {

@@ -9,7 +9,8 @@ func MsignFlops(m, n, steps int) int64 {
 // MsignFlopsOf returns the operations of the products that Msign really builds for one m x n matrix with these options. Panics as
 // Msign does.
 func MsignFlopsOf(m, n int, opts ...Option) int64 {
-	steps, form := resolve(opts)
+	c := resolve("Msign", 0, []Form{Direct, Gram}, opts)
+	steps, form := c.steps(), c.form
 	m, n = min(m, n), max(m, n)
 	direct, gram := directFlops(m, n, len(steps)), gramFlops(m, n, steps)
 	switch {

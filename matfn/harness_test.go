@@ -106,3 +106,6 @@ func scaled(c float64, x *mat.Dense) *mat.Dense {
 	out.Scale(c, x)
 	return out
 }
+
+// plainRoot is InvSqrt without options.
+func plainRoot(p *Node) *Node { return InvSqrt(p) }

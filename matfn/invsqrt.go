@@ -40,12 +40,17 @@ const RootSteps = 7
 // Cost: InvSqrtFlops(r, RootSteps). NaN or Inf in a matrix makes all of that matrix NaN.
 // Panics while building the graph if p has rank < 2, is not square or not floating point. An indefinite p, whose negative
 // eigenvalues reach below -Ridge·‖P‖_F, gives numbers without meaning.
-func InvSqrt(p *Node) *Node { return invSqrt(p, rootSchedule) }
+//
+// WithExact, the only option it takes note of, computes in float64 and without the ridge: eigenvalues above 1e-13 of the
+// largest are inverted, those below give zero (the pseudo-inverse root).
+func InvSqrt(p *Node, opts ...Option) *Node {
+	return invSqrt(p, rootSchedule, resolve("InvSqrt", 0, nil, opts))
+}
 
 // invSqrt is InvSqrt with other steps.
-func invSqrt(p *Node, steps Schedule) *Node {
+func invSqrt(p *Node, steps Schedule, c config) *Node {
 	dtype := p.DType()
-	p = working("InvSqrt", p)
+	p = c.working("InvSqrt", p)
 	r := p.Shape().Dim(-1)
 	if p.Shape().Dim(-2) != r {
 		exceptions.Panicf("matfn.InvSqrt: got %s, want square matrices [..., r, r]", p.Shape())
@@ -56,6 +61,9 @@ func invSqrt(p *Node, steps Schedule) *Node {
 	eye := identity(p, r)
 	largest := maxAbs(p)
 	p = scaleBy(p, Reciprocal(largest))
+	if c.exact {
+		return ConvertDType(scaleBy(exactInvSqrt(p), Reciprocal(Sqrt(largest))), dtype)
+	}
 	squares, zero := nonzero(sumSquares(p))
 	norm := Sqrt(squares)
 	p = Add(scaleBy(p, Reciprocal(norm)), MulScalar(eye, Ridge))
@@ -79,7 +87,7 @@ func iterateRoot(p, eye *Node, steps Schedule) (x *Node) {
 		}
 		if i+1 < len(steps) {
 			p = product(p, product(q, q))
-			p = MulScalar(Add(p, TransposeAllDims(p, swapped(p.Rank())...)), 0.5)
+			p = symmetric(p)
 		}
 	}
 	return x

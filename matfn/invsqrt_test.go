@@ -35,7 +35,7 @@ func TestInvSqrtAccuracy(t *testing.T) {
 	for _, r := range []int{1, 2, 8, 32, 100} {
 		for _, cond := range []float64{1, 10, 1e3, 1e5} {
 			p := psd(t, uint64(r), r, cond)
-			got := apply1(t, InvSqrt, p)
+			got := apply1(t, plainRoot, p)
 			tol := rootTol
 			if cond <= 1e3 {
 				tol = wellTol
@@ -57,7 +57,7 @@ func TestInvSqrtSingular(t *testing.T) {
 	for _, r := range []int{4, 16, 32} {
 		p := gramOfRank(t, 1, r, r/2)
 		want := must[*mat.Dense](t)(oracle.InvSqrt(p, Ridge))
-		got := apply1(t, InvSqrt, p)
+		got := apply1(t, plainRoot, p)
 		check.Close(t, fmt.Sprintf("r %d of rank %d", r, r/2), flat(got), flat(want), rootTol)
 		amplification := must[float64](t)(oracle.SpectralNorm(got)) * math.Sqrt(mat.Norm(p, 2))
 		if amplification < 300 || amplification > 317 {
@@ -65,7 +65,7 @@ func TestInvSqrtSingular(t *testing.T) {
 		}
 		for drop := range rootSchedule {
 			schedule := append(append(Schedule{}, rootSchedule[:drop]...), rootSchedule[drop+1:]...)
-			bite := apply1(t, func(x *Node) *Node { return invSqrt(x, schedule) }, p)
+			bite := apply1(t, func(x *Node) *Node { return invSqrt(x, schedule, config{}) }, p)
 			if check.Relative(flat(bite), flat(want)) < rootTol {
 				t.Errorf("r %d without step %d passes", r, drop+1)
 			}
@@ -76,9 +76,9 @@ func TestInvSqrtSingular(t *testing.T) {
 // TestInvSqrtScale: InvSqrt(c·P) = InvSqrt(P)/sqrt(c), and R P R = I.
 func TestInvSqrtScale(t *testing.T) {
 	p := psd(t, 6, 10, 20)
-	want := apply1(t, InvSqrt, p)
+	want := apply1(t, plainRoot, p)
 	for _, scale := range []float64{1e-30, 1e-12, 1e-3, 1e3, 1e12, 1e30} {
-		got := apply1(t, InvSqrt, rounded(t, scaled(scale, p)))
+		got := apply1(t, plainRoot, rounded(t, scaled(scale, p)))
 		check.Close(t, fmt.Sprintf("scale %g", scale), flat(scaled(math.Sqrt(scale), got)), flat(want), wellTol)
 	}
 	var unit mat.Dense

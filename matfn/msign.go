@@ -1,65 +1,79 @@
 package matfn
 
 import (
+	"slices"
+
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/support/exceptions"
 )
 
-// Form is how Msign orders its products. Both give the same result up to rounding.
+// Form is how a function orders its products. All forms of a function give the same result up to rounding.
 type Form int
 
 const (
-	// Auto takes whichever form costs fewer operations for the shape and the schedule.
+	// Auto takes the form that costs least (Msign) or that is accurate for any input (the clips).
 	Auto Form = iota
 	// Direct iterates on the matrix itself: 4nm² + 2m³ operations a step for m <= n.
 	Direct
 	// Gram iterates on the small Gram matrix and multiplies into the matrix once at the end: 8m³ operations a step, and
 	// 4nm² for every few steps.
 	Gram
+	// Nested is a singular-value clip by one polar factor inside another, as the formulas are usually written: (12 T + 4) n m²
+	// multiply-adds for m <= n and T steps. It loses digits as the norm of the input grows above the bound.
+	Nested
+	// Blockwise is a singular-value clip by the sign of [[b I, W], [Wᵀ, b I]], of which two blocks are carried: T (7 n m² + 3 m³)
+	// multiply-adds, and for a lower bound T (6 n m² ...) more. It stays accurate at any norm.
+	Blockwise
 )
 
-// Option changes what Msign does.
-type Option func(*msignConfig)
+// Option changes how a matrix function is computed, not what it is.
+type Option func(*config)
 
-type msignConfig struct {
+type config struct {
 	schedule Schedule
-	finish   bool
+	finish   int
 	form     Form
+	exact    bool
 }
 
 // WithSchedule replaces PolarExpress8. Msign panics for a schedule that does not validate.
 func WithSchedule(schedule Schedule) Option {
-	return func(c *msignConfig) { c.schedule = schedule }
+	return func(c *config) { c.schedule = schedule }
 }
 
 // WithExactFinish adds 6 Newton-Schulz steps, for callers that need singular values within 1e-5 of one. They also amplify
 // rounding in directions of singular value zero 43-fold: not for matrices without full rank.
 func WithExactFinish() Option {
-	return func(c *msignConfig) { c.finish = true }
+	return func(c *config) { c.finish = finishSteps }
 }
 
 // WithForm fixes the order of the products instead of choosing the cheaper one.
 func WithForm(form Form) Option {
-	return func(c *msignConfig) { c.form = form }
+	return func(c *config) { c.form = form }
 }
 
-// resolve applies options to the defaults and returns all steps to take.
-func resolve(opts []Option) (steps Schedule, form Form) {
-	c := msignConfig{schedule: PolarExpress8}
+// resolve applies options to the defaults of a function, which takes finish Newton-Schulz steps after the schedule and
+// knows the given forms besides Auto. Panics, naming the function, for a schedule or form that cannot be.
+func resolve(function string, finish int, forms []Form, opts []Option) config {
+	c := config{schedule: PolarExpress8, finish: finish}
 	for _, opt := range opts {
 		opt(&c)
 	}
 	if err := c.schedule.Validate(); err != nil {
-		exceptions.Panicf("matfn.Msign: %v", err)
+		exceptions.Panicf("matfn.%s: %v", function, err)
 	}
-	if c.form < Auto || c.form > Gram {
-		exceptions.Panicf("matfn.Msign: unknown form %d", c.form)
+	if c.form != Auto && !slices.Contains(forms, c.form) {
+		exceptions.Panicf("matfn.%s: unknown form %d", function, c.form)
 	}
-	steps = c.schedule
-	if c.finish {
-		steps = append(append(Schedule{}, steps...), repeat(newtonSchulz, finishSteps)...)
+	return c
+}
+
+// steps returns all steps of one polar factor.
+func (c config) steps() Schedule {
+	if c.exact {
+		return exactPolar()
 	}
-	return steps, c.form
+	return append(append(Schedule{}, c.schedule...), repeat(newtonSchulz, c.finish)...)
 }
 
 // Msign returns the polar factor U Vᵀ for the thin SVD x = U Σ Vᵀ; zero singular values stay zero, so zero gives zero.
@@ -73,36 +87,50 @@ func resolve(opts []Option) (steps Schedule, form Form) {
 // Panics while building the graph if x has rank < 2 or is not floating point, or the schedule is empty or not finite.
 // Ref: Amsel et al. 2025, arXiv 2505.16932. Why the Gram form starts anew every few steps: see maxGain.
 func Msign(x *Node, opts ...Option) *Node {
-	steps, form := resolve(opts)
+	c := resolve("Msign", 0, []Form{Direct, Gram}, opts)
 	dtype := x.DType()
-	x = working("Msign", x)
+	x = c.working("Msign", x)
 	if x.Shape().Size() == 0 {
 		return ConvertDType(x, dtype)
 	}
-	m, n := x.Shape().Dim(-2), x.Shape().Dim(-1)
+	return ConvertDType(c.msign(x), dtype)
+}
+
+// msign is Msign in the dtype of x, which is not empty.
+func (c config) msign(x *Node) *Node {
+	m, n, steps := x.Shape().Dim(-2), x.Shape().Dim(-1), c.steps()
 	tall := m > n
 	if tall {
-		x = TransposeAllDims(x, swapped(x.Rank())...)
+		x = transposed(x)
 		m, n = n, m
 	}
-	if form == Auto {
+	form := c.form
+	if form != Direct && form != Gram {
 		form = Direct
 		if gramFlops(m, n, steps) < directFlops(m, n, len(steps)) {
 			form = Gram
 		}
 	}
 	x = scaleBy(x, Reciprocal(maxAbs(x)))
-	squares, _ := nonzero(sumSquares(x))
+	var squares *Node
+	if c.exact {
+		squares = schattenBound(productNT(x, x))
+	} else {
+		squares, _ = nonzero(sumSquares(x))
+	}
 	if form == Gram {
 		x = iterateGram(x, squares, steps)
 	} else {
 		x = iterateDirect(scaleBy(x, Reciprocal(Sqrt(squares))), steps)
 	}
 	if tall {
-		x = TransposeAllDims(x, swapped(x.Rank())...)
+		x = transposed(x)
 	}
-	return ConvertDType(x, dtype)
+	return x
 }
+
+// transposed exchanges the last two axes.
+func transposed(x *Node) *Node { return TransposeAllDims(x, swapped(x.Rank())...) }
 
 // swapped returns the permutation of the axes that exchanges the last two.
 func swapped(rank int) []int {

@@ -20,6 +20,15 @@ func working(function string, x *Node) *Node {
 	return x
 }
 
+// working returns x in the dtype it is computed in: float64 for the exact functions, else as the function working does.
+func (c config) working(function string, x *Node) *Node {
+	x = working(function, x)
+	if c.exact {
+		return toFloat64(x)
+	}
+	return x
+}
+
 // batchAxes returns the axes of x before the matrix.
 func batchAxes(x *Node) []int {
 	axes := make([]int, x.Rank()-2)

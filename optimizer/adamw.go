@@ -10,6 +10,7 @@ import (
 var adamwEntry = entry{
 	name:    "adamw",
 	summary: "Adam, bias-corrected, with decoupled weight decay; LoRA+ ratio for the fan-out factors",
+	uses:    uses{beta2: true, epsilon: true, loraPlus: true, noFallback: true},
 	// Settings of PyTorch's AdamW; 2e-4 is the usual rate of LoRA fine-tuning.
 	defaults: Config{LearningRate: 2e-4, WeightDecay: 0.01, Momentum: 0.9, Beta2: 0.999, Epsilon: 1e-8, Scale: "none",
 		LoRAPlusRatio: 1, Fallback: Fallback{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}},
@@ -50,6 +51,9 @@ func (adamRule) Directional() bool { return false }
 func (adamRule) State(dims [][]int) []Slot {
 	return []Slot{{"m", 0, dims[0]}, {"v", 0, dims[0]}}
 }
+
+// Flops counts 14 operations an element.
+func (adamRule) Flops(dims [][]int) int64 { return 14 * elements(dims[0]) }
 
 func (r adamRule) Update(s *Step, values, grads []*Node) []*Node {
 	x, grad := values[0], grads[0]

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/gomlx/compute/dtypes"
 )
 
 // Config says which optimizer to build and with what settings. Start from Default; zero fields are taken literally.
@@ -18,9 +20,9 @@ type Config struct {
 	WeightDecay float64
 	// Momentum is beta of the first moment (beta1 of adamw), in [0, 1).
 	Momentum float64
-	// Beta2 and Epsilon are adamw's: the second moment's beta and the term added to its root.
+	// Beta2 is the second moment's beta, Epsilon the term added to its root, where the optimizer has one.
 	Beta2, Epsilon float64
-	// Nesterov looks one step ahead along the momentum. Not for adamw.
+	// Nesterov looks one step ahead along the momentum, where the optimizer knows it.
 	Nesterov bool
 	// Scale multiplies the step of a hidden matrix or pair of fan-out m and fan-in n: "rms" sqrt(m/n), "none" 1, "jordan"
 	// sqrt(max(1, m/n)), "moonlight" 0.2·sqrt(max(m, n)). Only for the msign family.
@@ -34,6 +36,9 @@ type Config struct {
 	// LoRAPlusRatio multiplies the learning rate of the fan-out factor A of each pair (PEFT's lora_B), as in LoRA+. 1 is
 	// off. Only for adamw.
 	LoRAPlusRatio float64
+	// Exact computes steps in float64 with converged polar factors and roots without a ridge, so that they can be compared
+	// with another implementation's. Several times slower, and no better at training.
+	Exact bool
 	// Schedule multiplies all learning rates, also the fallback's.
 	Schedule Schedule
 	// ClipNorm bounds the global norm of the gradients before the step; 0 is off. See ClipNote.
@@ -70,8 +75,8 @@ func (c Config) Validate() error {
 	}
 	var bad []string
 	add := func(format string, args ...any) { bad = append(bad, fmt.Sprintf(format, args...)) }
-	c.checkNumbers(add)
-	c.checkDecay(c.LearningRate, add)
+	c.checkNumbers(e, add)
+	c.checkDecay(e, c.LearningRate, add)
 	c.checkUses(e, add)
 	if err := c.Schedule.Validate(); err != nil {
 		add("%v", err)
@@ -82,8 +87,16 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// dtype is what steps are computed in.
+func (c Config) dtype() dtypes.DType {
+	if c.Exact {
+		return dtypes.Float64
+	}
+	return dtypes.Float32
+}
+
 // checkNumbers reports settings outside their range.
-func (c Config) checkNumbers(add func(string, ...any)) {
+func (c Config) checkNumbers(e *entry, add func(string, ...any)) {
 	positive := func(name string, v float64) {
 		if !(v > 0) || math.IsInf(v, 0) {
 			add("%s must be positive and finite, got %g", name, v)
@@ -103,13 +116,17 @@ func (c Config) checkNumbers(add func(string, ...any)) {
 	atLeast0("weight decay", c.WeightDecay)
 	beta("momentum", c.Momentum)
 	atLeast0("clip norm", c.ClipNorm)
-	if c.Name == "adamw" {
+	if e.uses.beta2 {
 		beta("beta2", c.Beta2)
+	}
+	if e.uses.epsilon {
 		positive("epsilon", c.Epsilon)
+	}
+	if e.uses.loraPlus {
 		positive("LoRA+ ratio", c.LoRAPlusRatio)
 	}
 	f := c.Fallback
-	if f.LearningRate == 0 && (c.Name == "adamw" || c.Name == "sgd") {
+	if f.LearningRate == 0 && e.uses.noFallback {
 		return // the fallback is off
 	}
 	positive("fallback learning rate", f.LearningRate)
@@ -123,9 +140,9 @@ func (c Config) checkNumbers(add func(string, ...any)) {
 }
 
 // checkDecay reports a learning rate at which one step would decay a weight to zero or past it.
-func (c Config) checkDecay(learningRate float64, add func(string, ...any)) {
+func (c Config) checkDecay(e *entry, learningRate float64, add func(string, ...any)) {
 	largest := learningRate
-	if c.Name == "adamw" {
+	if e.uses.loraPlus {
 		largest *= max(1, c.LoRAPlusRatio)
 	}
 	if product := c.WeightDecay * largest; product >= 1 {
@@ -143,16 +160,16 @@ func (c Config) checkUses(e *entry, add func(string, ...any)) {
 	} else if c.Scale == "jordan" || c.Scale == "moonlight" { // "rms" is the default everywhere and means nothing here
 		add("scale %q is only for the msign family", c.Scale)
 	}
-	if c.Nesterov && c.Name == "adamw" {
+	if c.Nesterov && !e.uses.nesterov {
 		add("nesterov is not available")
 	}
-	if c.LoRAPlusRatio != 1 && c.LoRAPlusRatio != 0 && c.Name != "adamw" {
+	if c.LoRAPlusRatio != 1 && c.LoRAPlusRatio != 0 && !e.uses.loraPlus {
 		add("the LoRA+ ratio is only for adamw")
 	}
 	switch {
 	case c.RebalanceEvery < 0:
 		add("rebalance every must be 0 or more, got %d", c.RebalanceEvery)
-	case c.RebalanceEvery > 0 && c.Name != "lora-muon":
+	case c.RebalanceEvery > 0 && !e.uses.rebalance:
 		add("rebalancing is only for lora-muon")
 	case c.RebalanceEvery > 0 && !(c.RebalanceExponent > 0 && c.RebalanceExponent <= 1):
 		add("rebalance exponent must be in (0, 1], got %g", c.RebalanceExponent)

@@ -81,6 +81,7 @@ func TestEverySettingCounts(t *testing.T) {
 		"RebalanceExponent": func(c *Config) { c.RebalanceEvery, c.RebalanceExponent = 1, 0.5 },
 		"LoRAPlusRatio":     func(c *Config) { c.LoRAPlusRatio = 4 }, "Schedule": func(c *Config) { c.Schedule.WarmupSteps = 5 },
 		"ClipNorm": func(c *Config) { c.ClipNorm = 0.1 }, "Fallback": func(c *Config) { c.Fallback.LearningRate = 0.5 },
+		"Exact": func(c *Config) { c.Exact = true },
 	}
 	fields := reflect.TypeFor[Config]()
 	for i := range fields.NumField() {

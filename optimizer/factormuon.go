@@ -2,12 +2,14 @@ package optimizer
 
 import (
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/polargo/polar/matfn"
 	"github.com/polargo/polar/param"
 )
 
 var factorMuonEntry = entry{
 	name:     "factor-muon",
 	summary:  "Muon on each factor of a low-rank pair by itself, as if it were a dense matrix; for comparison",
+	uses:     uses{nesterov: true},
 	msign:    true,
 	defaults: Config{LearningRate: 0.03, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", LoRAPlusRatio: 1, Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
@@ -32,10 +34,14 @@ func (factorMuonRule) State(dims [][]int) []Slot {
 	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}}
 }
 
+func (factorMuonRule) Flops(dims [][]int) int64 {
+	return int64(dims[0][0]) * (matfn.MsignFlopsOf(dims[0][1], dims[0][2]) + matfn.MsignFlopsOf(dims[1][1], dims[1][2]))
+}
+
 func (r factorMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 	mA := s.Momentum("mA", grads[0], r.beta, r.nesterov)
 	mB := s.Momentum("mB", grads[1], r.beta, r.nesterov)
-	dA, dB := msignBoth(mA, mB)
+	dA, dB := s.msignBoth(mA, mB)
 	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn))
 	k := splitDecay(s.Rate, r.weightDecay)
 	return []*Node{Sub(Mul(values[0], k), Mul(dA, eta)), Sub(Mul(values[1], k), Mul(dB, eta))}

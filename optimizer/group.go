@@ -86,8 +86,8 @@ func (gr *Group) values() int {
 	return 1
 }
 
-// stack puts one node per member and variable, node(v), into the rule's layout, as float32.
-func (gr *Group) stack(node func(*mlmodel.Variable) *Node) []*Node {
+// stack puts one node per member and variable, node(v), into the rule's layout, in the dtype that steps are computed in.
+func (gr *Group) stack(dtype dtypes.DType, node func(*mlmodel.Variable) *Node) []*Node {
 	flat := gr.to.rule.Layout() == Flat
 	stacked := make([]*Node, gr.values())
 	for i := range stacked {
@@ -100,7 +100,7 @@ func (gr *Group) stack(node func(*mlmodel.Variable) *Node) []*Node {
 			case gr.transposed:
 				x = Transpose(x, 0, 1)
 			}
-			parts[k] = asFloat32(x)
+			parts[k] = as(dtype, x)
 		}
 		switch {
 		case flat:
@@ -132,19 +132,16 @@ func (gr *Group) assign(stacked []*Node) {
 				}
 			}
 			x = Reshape(x, v.Shape().Dimensions...)
-			if v.DType() != dtypes.Float32 {
-				x = ConvertDType(x, v.DType())
-			}
-			v.SetNodeValue(x)
+			v.SetNodeValue(as(v.DType(), x))
 		}
 	}
 }
 
-func asFloat32(x *Node) *Node {
-	if x.DType() == dtypes.Float32 {
+func as(dtype dtypes.DType, x *Node) *Node {
+	if x.DType() == dtype {
 		return x
 	}
-	return ConvertDType(x, dtypes.Float32)
+	return ConvertDType(x, dtype)
 }
 
 // groupKey is what members of one group share.

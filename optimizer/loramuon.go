@@ -2,13 +2,13 @@ package optimizer
 
 import (
 	. "github.com/gomlx/gomlx/core/graph"
-	"github.com/polargo/polar/matfn"
 	"github.com/polargo/polar/param"
 )
 
 var loraMuonEntry = entry{
 	name:    "lora-muon",
 	summary: "low-rank pairs: spectral-norm steepest descent on W = W_pre + s·A Bᵀ, whatever the factors' gauge",
+	uses:    uses{nesterov: true, rebalance: true},
 	msign:   true,
 	// The settings of arXiv 2606.12921: eta 0.1, beta 0.9, lambda 0.01.
 	defaults: Config{LearningRate: 0.1, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", Guard: true,
@@ -59,12 +59,17 @@ func (loraMuonRule) State(dims [][]int) []Slot {
 	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}}
 }
 
+// Flops counts an upper bound, LoRAMuonFlops a pair.
+func (loraMuonRule) Flops(dims [][]int) int64 {
+	return int64(dims[0][0]) * LoRAMuonFlops(dims[0][1], dims[1][1], dims[0][2])
+}
+
 func (r loraMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 	a, b := values[0], values[1]
 	mA := s.Momentum("mA", grads[0], r.beta, r.nesterov)
 	mB := s.Momentum("mB", grads[1], r.beta, r.nesterov)
-	rootA, rootB := inverseRoots(a, b)
-	dA, dB := msignBoth(timesTransposed(rootB, mA), timesTransposed(rootA, mB))
+	rootA, rootB := s.inverseRoots(a, b)
+	dA, dB := s.msignBoth(timesTransposed(rootB, mA), timesTransposed(rootA, mB))
 
 	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/s.Group.Scale) // in units of A Bᵀ
 	k := splitDecay(s.Rate, r.weightDecay)
@@ -84,14 +89,14 @@ func (r loraMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 }
 
 // inverseRoots returns (AᵀA)^{-1/2} and (BᵀB)^{-1/2}, all of the group in one batch: [k, m, r], [k, n, r] -> [k, r, r].
-func inverseRoots(a, b *Node) (rootA, rootB *Node) {
+func (s *Step) inverseRoots(a, b *Node) (rootA, rootB *Node) {
 	k := a.Shape().Dim(0)
 	gram := func(x *Node) *Node {
 		x = Transpose(x, 1, 2)
 		return timesTransposed(x, x)
 	}
 	grams := Concatenate([]*Node{gram(a), gram(b)}, 0)
-	roots := sharpen(matfn.InvSqrt(grams), grams)
+	roots := s.InvSqrt(grams)
 	return SliceAxis(roots, 0, AxisRange(0, k)), SliceAxis(roots, 0, AxisRange(k, 2*k))
 }
 
@@ -103,12 +108,12 @@ func sharpen(root, p *Node) *Node {
 }
 
 // msignBoth returns the polar factors of x and y, in one batch when their shapes agree.
-func msignBoth(x, y *Node) (*Node, *Node) {
+func (s *Step) msignBoth(x, y *Node) (*Node, *Node) {
 	if !x.Shape().Equal(y.Shape()) {
-		return matfn.Msign(x), matfn.Msign(y)
+		return s.Msign(x), s.Msign(y)
 	}
 	k := x.Shape().Dim(0)
-	both := matfn.Msign(Concatenate([]*Node{x, y}, 0))
+	both := s.Msign(Concatenate([]*Node{x, y}, 0))
 	return SliceAxis(both, 0, AxisRange(0, k)), SliceAxis(both, 0, AxisRange(k, 2*k))
 }
 

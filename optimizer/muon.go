@@ -9,6 +9,7 @@ import (
 var muonEntry = entry{
 	name:     "muon",
 	summary:  "hidden matrices: W ← (1-λη) W - η·scale·msign(momentum); spectral-norm steepest descent",
+	uses:     uses{nesterov: true},
 	msign:    true,
 	defaults: Config{LearningRate: 0.03, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", LoRAPlusRatio: 1, Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
@@ -37,8 +38,12 @@ func (muonRule) Directional() bool { return true }
 
 func (muonRule) State(dims [][]int) []Slot { return []Slot{{"m", 0, dims[0]}} }
 
+func (muonRule) Flops(dims [][]int) int64 {
+	return int64(dims[0][0]) * matfn.MsignFlopsOf(dims[0][1], dims[0][2])
+}
+
 func (r muonRule) Update(s *Step, values, grads []*Node) []*Node {
-	direction := matfn.Msign(s.Momentum("m", grads[0], r.beta, r.nesterov))
+	direction := s.Msign(s.Momentum("m", grads[0], r.beta, r.nesterov))
 	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn))
 	return []*Node{Sub(decay(values[0], s.Rate, r.weightDecay), Mul(direction, eta))}
 }

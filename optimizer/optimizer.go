@@ -122,7 +122,7 @@ func (o *Optimizer) Apply(scope *mlmodel.Scope, g *Graph, updates []VarGrad) {
 	rates, count := o.advance(scope, g)
 	stacked := make([][]*Node, len(groups))
 	for i, gr := range groups {
-		stacked[i] = gr.stack(func(v *mlmodel.Variable) *Node { return grads[v] })
+		stacked[i] = gr.stack(o.cfg.dtype(), func(v *mlmodel.Variable) *Node { return grads[v] })
 	}
 	if o.cfg.ClipNorm > 0 {
 		clip(groups, stacked, o.cfg.ClipNorm)
@@ -134,18 +134,19 @@ func (o *Optimizer) Apply(scope *mlmodel.Scope, g *Graph, updates []VarGrad) {
 
 // update builds the step of one group from its stacked gradients.
 func (o *Optimizer) update(scope *mlmodel.Scope, gr *Group, rates map[rateName]*Node, count *Node, grads []*Node) {
-	rate := rates[gr.to.rate]
+	dtype := o.cfg.dtype()
+	rate := as(dtype, rates[gr.to.rate])
 	if gr.to.multiple != 1 {
 		rate = MulScalar(rate, gr.to.multiple)
 	}
 	step := &Step{
-		Group: gr, Rate: rate, Count: count,
+		Group: gr, Rate: rate, Count: as(dtype, count), exact: o.cfg.Exact,
 		scope: scope.Store().Scope(Scope + "/" + gr.Name()), slots: map[string]Slot{},
 	}
 	for _, slot := range gr.to.rule.State(gr.Dims()) {
 		step.slots[slot.Name] = slot
 	}
-	values := gr.stack(func(v *mlmodel.Variable) *Node { return v.NodeValue(rate) })
+	values := gr.stack(dtype, func(v *mlmodel.Variable) *Node { return v.NodeValue(rate) })
 	gr.assign(gr.to.rule.Update(step, values, grads))
 }
 

@@ -15,12 +15,21 @@ type Info struct{ Name, Summary string }
 type entry struct {
 	name, summary string
 	// msign marks the family that uses only the direction of the momentum: clipping is off for it, Scale applies.
-	msign    bool
+	msign bool
+	// uses says which further settings of Config the optimizer reads; the others are refused when they are set.
+	uses     uses
 	defaults Config
 	// route gives the rule of a variable; found is false when its role has none here.
 	route func(cfg Config, spec param.Spec) (a assignment, found bool)
 	// untagged gives the rule for a variable that was never tagged; nil refuses it.
 	untagged func(cfg Config) assignment
+}
+
+// uses are settings of Config that some optimizers read and others do not.
+type uses struct {
+	beta2, epsilon, nesterov, loraPlus, rebalance bool
+	// noFallback allows Fallback.LearningRate 0: embeddings, heads and vectors then follow the main rule.
+	noFallback bool
 }
 
 // registry lists the optimizers in the order in which they are shown. A function, so that entries may refer to it.

@@ -7,6 +7,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
+	"github.com/polargo/polar/matfn"
 	"github.com/polargo/polar/param"
 )
 
@@ -30,7 +31,8 @@ type Slot struct {
 	Dims []int
 }
 
-// Rule is how a group of same-shape parameters moves in one step. Rules hold settings, never state.
+// Rule is how a group of same-shape parameters moves in one step. Rules hold settings, never state, and are comparable:
+// variables are grouped by the value of their rule.
 type Rule interface {
 	// Name names the rule in routes, and the scope of its state.
 	Name() string
@@ -40,7 +42,11 @@ type Rule interface {
 	State(dims [][]int) []Slot
 	// Directional reports that the rule uses only the direction of its gradients, so that clipping has no effect on it.
 	Directional() bool
-	// Update builds one step: values and grads are float32, in the rule's layout, and the new values have the same shapes.
+	// Flops returns the operations of one step on a group whose values have the given dimensions: those of its matrix
+	// products, and of the elements only for rules that have no products.
+	Flops(dims [][]int) int64
+	// Update builds one step: values and grads are float32 (float64 for exact steps) in the rule's layout, and the new values
+	// have the same shapes and dtype. Matrix functions come from s, which knows how exact they are to be.
 	Update(s *Step, values, grads []*Node) []*Node
 }
 
@@ -65,20 +71,45 @@ const (
 type Step struct {
 	// Group is the group being updated.
 	Group *Group
-	// Rate is the learning rate of this step, a float32 scalar: schedule and multiple included, width scale not.
+	// Rate is the learning rate of this step, a scalar of the values' dtype: schedule and multiple included, width scale not.
 	Rate *Node
-	// Count is the number of this update since the state was created or cleared, a float32 scalar from 1.
+	// Count is the number of this update since the state was created or cleared, a scalar of the values' dtype, from 1.
 	Count *Node
 
+	exact bool
 	scope *mlmodel.Scope
 	slots map[string]Slot
 }
 
-// State returns the current value of the state array called name, which the rule's State must list.
-func (s *Step) State(name string) *Node { return s.variable(name).NodeValue(s.Rate.Graph()) }
+// State returns the current value of the state array called name, which the rule's State must list, in the values' dtype.
+func (s *Step) State(name string) *Node {
+	return as(s.Rate.DType(), s.variable(name).NodeValue(s.Rate.Graph()))
+}
 
 // SetState stores the new value of a state array.
-func (s *Step) SetState(name string, value *Node) { s.variable(name).SetNodeValue(value) }
+func (s *Step) SetState(name string, value *Node) {
+	s.variable(name).SetNodeValue(as(dtypes.Float32, value))
+}
+
+// options returns what matrix functions of this step are given.
+func (s *Step) options() []matfn.Option {
+	if s.exact {
+		return []matfn.Option{matfn.WithExact()}
+	}
+	return nil
+}
+
+// Msign returns the polar factors of x [k, m, n].
+func (s *Step) Msign(x *Node) *Node { return matfn.Msign(x, s.options()...) }
+
+// InvSqrt returns the inverse roots of the symmetric positive semidefinite p [k, r, r]: with matfn's ridge, sharpened by a
+// Newton-Schulz step, or exact. Zero gives zero.
+func (s *Step) InvSqrt(p *Node) *Node {
+	if s.exact {
+		return matfn.InvSqrt(p, matfn.WithExact())
+	}
+	return sharpen(matfn.InvSqrt(p), p)
+}
 
 func (s *Step) variable(name string) *mlmodel.Variable {
 	return s.scope.WithInitializer(initializer.Zero).

@@ -8,6 +8,7 @@ import (
 var sgdEntry = entry{
 	name:     "sgd",
 	summary:  "gradient descent with momentum m ← beta·m + g and decoupled weight decay",
+	uses:     uses{nesterov: true, noFallback: true},
 	defaults: Config{LearningRate: 0.1, Momentum: 0.9, Scale: "none", LoRAPlusRatio: 1},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
 		if isFallbackRole(spec.Role) && cfg.Fallback.LearningRate > 0 {
@@ -39,6 +40,9 @@ func (r sgdRule) State(dims [][]int) []Slot {
 	}
 	return []Slot{{"m", 0, dims[0]}}
 }
+
+// Flops counts 6 operations an element.
+func (sgdRule) Flops(dims [][]int) int64 { return 6 * elements(dims[0]) }
 
 func (r sgdRule) Update(s *Step, values, grads []*Node) []*Node {
 	x, direction := values[0], grads[0]
