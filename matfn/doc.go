@@ -1,6 +1,10 @@
 // Package matfn holds matrix functions as graph nodes, made of matrix products, additions and norms only: the polar
-// factor (Msign), the inverse square root of a positive semidefinite matrix (InvSqrt) and the largest singular triplet
-// (SpectralNorm).
+// factor (Msign), the inverse square root of a positive semidefinite matrix (InvSqrt), the largest singular triplet
+// (SpectralNorm), singular values clipped (SpectralClip, SpectralHardcap, SpectralReLU, SpectralClippedWeightDecay), and
+// functions of the eigenvalues of symmetric matrices (EigClip, EigReLU, EigHardcap, EigStep, ProjPSD, ProjNSD).
+//
+// By default a function takes a fixed number of float32 steps, as training wants. WithExact makes it compute in float64
+// until nothing changes, as comparisons with other implementations want.
 //
 // Every function takes [..., m, n]: the last two axes are the matrix, the others are a batch, handled in the same products.
 // Stacking parameters of one shape is therefore one call. Inputs are never changed; results are new nodes. float16 and

@@ -18,11 +18,14 @@ const (
 	// Gram iterates on the small Gram matrix and multiplies into the matrix once at the end: 8m³ operations a step, and
 	// 4nm² for every few steps.
 	Gram
-	// Nested is a singular-value clip by one polar factor inside another, as the formulas are usually written: (12 T + 4) n m²
-	// multiply-adds for m <= n and T steps. It loses digits as the norm of the input grows above the bound.
+	// Projected is a singular-value clip by projectors onto the left singular vectors beyond a bound, which come from the sign of
+	// bound·I - (W Wᵀ)^{1/2}. The default: the cheapest form, and accurate at any norm of the input.
+	Projected
+	// Nested is a singular-value clip by one polar factor inside another, as the formulas are usually written. It loses digits
+	// as the norm of the input grows above the bound.
 	Nested
-	// Blockwise is a singular-value clip by the sign of [[b I, W], [Wᵀ, b I]], of which two blocks are carried: T (7 n m² + 3 m³)
-	// multiply-adds, and for a lower bound T (6 n m² ...) more. It stays accurate at any norm.
+	// Blockwise is a singular-value clip by the sign of [[b I, W], [Wᵀ, b I]], of which the blocks are carried through the
+	// iteration, at n³ multiply-adds a product. It stays accurate at any norm.
 	Blockwise
 )
 
@@ -104,13 +107,8 @@ func (c config) msign(x *Node) *Node {
 		x = transposed(x)
 		m, n = n, m
 	}
-	form := c.form
-	if form != Direct && form != Gram {
-		form = Direct
-		if gramFlops(m, n, steps) < directFlops(m, n, len(steps)) {
-			form = Gram
-		}
-	}
+	// Inside a clip, whose form is none of Msign's, it is the direct one: ten times as accurate where small singular values count.
+	gram := c.form == Gram || c.form == Auto && gramFlops(m, n, steps) < directFlops(m, n, len(steps))
 	x = scaleBy(x, Reciprocal(maxAbs(x)))
 	var squares *Node
 	if c.exact {
@@ -118,7 +116,7 @@ func (c config) msign(x *Node) *Node {
 	} else {
 		squares, _ = nonzero(sumSquares(x))
 	}
-	if form == Gram {
+	if gram {
 		x = iterateGram(x, squares, steps)
 	} else {
 		x = iterateDirect(scaleBy(x, Reciprocal(Sqrt(squares))), steps)
