@@ -46,22 +46,27 @@ func SVD(x mat.Matrix) (u *mat.Dense, sigma []float64, v *mat.Dense, err error) 
 
 // Apply returns U f(Σ) Vᵀ for the thin SVD of x. Singular values below 1e-13 of the largest count as zero and give zero.
 func Apply(x mat.Matrix, f func(sigma float64) float64) (*mat.Dense, error) {
+	return applyAbove(x, rankTol, f)
+}
+
+// applyAbove is Apply with another ratio to the largest singular value up to which one counts as zero.
+func applyAbove(x mat.Matrix, zero float64, f func(sigma float64) float64) (*mat.Dense, error) {
 	u, sigma, v, err := SVD(x)
 	if err != nil {
 		return nil, err
 	}
-	scaleColumns(u, sigma, f)
+	scaleColumns(u, sigma, zero, f)
 	out := new(mat.Dense)
 	out.Mul(u, v.T())
 	return out, nil
 }
 
-// scaleColumns multiplies column j of u by f(sigma[j]), or by zero if sigma[j] counts as zero.
-func scaleColumns(u *mat.Dense, sigma []float64, f func(float64) float64) {
+// scaleColumns multiplies column j of u by f(sigma[j]), or by zero if sigma[j] is at most zero·sigma[0].
+func scaleColumns(u *mat.Dense, sigma []float64, zero float64, f func(float64) float64) {
 	m, _ := u.Dims()
 	for j, s := range sigma {
 		factor := 0.0
-		if s > rankTol*sigma[0] {
+		if s > zero*sigma[0] {
 			factor = f(s)
 		}
 		for i := range m {
@@ -93,39 +98,26 @@ func SpectralNorm(x mat.Matrix) (float64, error) {
 // InvSqrt returns (p + ridge·‖p‖_F·I)^{-1/2} of a symmetric positive semidefinite p [r, r], from the eigenvalues of its
 // symmetric part. ridge 0 gives the pseudo-inverse root: eigenvalues below 1e-13 of the largest give zero. Zero gives zero.
 func InvSqrt(p mat.Matrix, ridge float64) (*mat.Dense, error) {
-	if err := Finite(p); err != nil {
-		return nil, err
+	values, vectors, err := Eigen(p)
+	if err != nil {
+		return nil, fmt.Errorf("inverse root: %w", err)
 	}
-	r, c := p.Dims()
-	if r != c {
-		return nil, fmt.Errorf("oracle: inverse root of a %d x %d matrix, which is not square", r, c)
-	}
-	sym := mat.NewSymDense(r, nil)
-	for i := range r {
-		for j := i; j < r; j++ {
-			sym.SetSym(i, j, (p.At(i, j)+p.At(j, i))/2)
+	shift, largest := ridge*norm(values), values[len(values)-1]
+	for i, value := range values {
+		values[i] = 0
+		if value+shift > rankTol*largest && largest > 0 {
+			values[i] = 1 / math.Sqrt(value+shift)
 		}
 	}
-	var e mat.EigenSym
-	if !e.Factorize(sym, true) {
-		return nil, errors.New("oracle: the eigendecomposition did not converge")
+	return recompose(vectors, values), nil
+}
+
+// norm returns the Euclidean norm of values.
+func norm(values []float64) (n float64) {
+	for _, v := range values {
+		n = math.Hypot(n, v)
 	}
-	values, vectors := e.Values(nil), new(mat.Dense)
-	e.VectorsTo(vectors)
-	shift := ridge * mat.Norm(sym, 2)
-	scaled := mat.DenseCopyOf(vectors)
-	for j, value := range values {
-		factor := 0.0
-		if value+shift > rankTol*values[r-1] && values[r-1] > 0 {
-			factor = 1 / math.Sqrt(value+shift)
-		}
-		for i := range r {
-			scaled.Set(i, j, scaled.At(i, j)*factor)
-		}
-	}
-	out := new(mat.Dense)
-	out.Mul(scaled, vectors.T())
-	return out, nil
+	return n
 }
 
 // GramInvSqrt returns (xᵀx)^{-1/2} [n, n] of x [m, n], from the SVD of x itself, so that the condition number is not
@@ -136,7 +128,7 @@ func GramInvSqrt(x mat.Matrix) (*mat.Dense, error) {
 		return nil, err
 	}
 	scaled := mat.DenseCopyOf(v)
-	scaleColumns(scaled, sigma, func(s float64) float64 { return 1 / s })
+	scaleColumns(scaled, sigma, rankTol, func(s float64) float64 { return 1 / s })
 	out := new(mat.Dense)
 	out.Mul(scaled, v.T())
 	return out, nil
