@@ -14,6 +14,7 @@ var adamwEntry = entry{
 	// Settings of PyTorch's AdamW; 2e-4 is the usual rate of LoRA fine-tuning.
 	defaults: Config{LearningRate: 2e-4, WeightDecay: 0.01, Momentum: 0.9, Beta2: 0.999, Epsilon: 1e-8, Scale: "none",
 		LoRAPlusRatio: 1, Fallback: Fallback{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}},
+	rates: rates{full: 1e-3},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
 		if isFallbackRole(spec.Role) && cfg.Fallback.LearningRate > 0 {
 			return fallbackAssignment(cfg), true

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gomlx/compute/dtypes"
+	"github.com/polargo/polar/param"
 )
 
 // Config says which optimizer to build and with what settings. Start from Default; zero fields are taken literally.
@@ -177,11 +178,19 @@ func (c Config) checkUses(e *entry, add func(string, ...any)) {
 }
 
 // ClipNote says in one line what gradient clipping does under this configuration where that may surprise, "" otherwise:
-// rules of the msign family use only the direction of their momentum, so their gradients are not clipped.
+// rules that use only the direction of their momentum take no part in it.
 func ClipNote(c Config) string {
 	e, err := find(c.Name)
-	if err != nil || c.ClipNorm == 0 || !e.msign {
+	if err != nil || c.ClipNorm == 0 {
 		return ""
+	}
+	hidden, pairs := e.directional(c, param.Hidden), e.directional(c, param.Pair)
+	switch {
+	case !hidden && !pairs:
+		return ""
+	case hidden && !pairs && e.info().Pairs:
+		return fmt.Sprintf("gradient clipping has no effect on the hidden matrices of %s, which follow only a gradient's direction; "+
+			"it applies to all other weights", c.Name)
 	}
 	return fmt.Sprintf("gradient clipping has no effect on %s, which uses only a gradient's direction; "+
 		"it applies to the AdamW of embeddings, heads and vectors", c.Name)

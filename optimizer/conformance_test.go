@@ -19,6 +19,34 @@ import (
 
 // What every optimizer is asked. Each test runs over Known.
 
+// convergenceRates are learning rates at which each optimizer solves the problem of TestConverges.
+var convergenceRates = map[string]float64{
+	"lora-muon": 0.3, "muon": 0.1, "factor-muon": 0.1, "adamw": 0.05, "sgd": 0.02,
+}
+
+// hiddenRules names the rule of hidden matrices where it is not the optimizer's own.
+var hiddenRules = map[string]string{"lora-muon": "muon", "factor-muon": "muon"}
+
+// decaysFactors holds the optimizers that decay each factor of a pair by 1 - lambda·eta; the others decay the product so.
+var decaysFactors = map[string]bool{"adamw": true, "sgd": true}
+
+// directionalRules holds the rules that use only the direction of their gradients.
+var directionalRules = map[string]bool{"lora-muon": true, "muon": true, "factor-muon": true}
+
+// directional reports whether an optimizer moves variables of a role by the direction of their gradients only.
+func directional(name string, role param.Role) bool {
+	if other := hiddenRules[name]; other != "" && role == param.Hidden {
+		name = other
+	}
+	return directionalRules[name] && !isFallbackRole(role)
+}
+
+// takesPairs reports whether the optimizer has a rule for low-rank pairs.
+func takesPairs(name string) bool {
+	info, err := Describe(name)
+	return err == nil && info.Pairs
+}
+
 // mixture returns variables of every role that an optimizer takes, pairs two of one shape.
 func mixture(name string) []value {
 	rng := random(21, 4)
@@ -28,7 +56,7 @@ func mixture(name string) []value {
 		{path: "/head", x: gaussian(rng, 9, 4), spec: param.Spec{Role: param.Head}},
 		{path: "/bias", x: gaussian(rng, 1, 7), spec: param.Spec{Role: param.Vector}, vector: true},
 	}
-	if name == "muon" {
+	if !takesPairs(name) {
 		return append(values, dense("/u", gaussian(rng, 12, 8)))
 	}
 	for _, layer := range []string{"l1", "l2"} {
@@ -65,12 +93,11 @@ func eachOptimizer(t *testing.T, do func(t *testing.T, name string)) {
 // TestConverges: every variable moves to its target, for pairs the product A Bᵀ to a matrix of their rank.
 func TestConverges(t *testing.T) {
 	const steps = 300
-	rates := map[string]float64{"lora-muon": 0.3, "muon": 0.1, "factor-muon": 0.1, "adamw": 0.05, "sgd": 0.02}
 	eachOptimizer(t, func(t *testing.T, name string) {
 		values := mixture(name)
 		store := newStore(t, values...)
 		cfg := setting(t, name, noDecay, func(c *Config) {
-			c.LearningRate, c.Schedule = rates[name], Schedule{Kind: "linear", Steps: steps}
+			c.LearningRate, c.Schedule = convergenceRates[name], Schedule{Kind: "linear", Steps: steps}
 			if c.Fallback.LearningRate > 0 {
 				c.Fallback.LearningRate = 0.05
 			}
@@ -203,7 +230,7 @@ func TestScheduleApplies(t *testing.T) {
 		values := mixture(name)
 		grads := gradients(values, 1)
 		full := setting(t, name, noDecay, func(c *Config) { c.LearningRate, c.Fallback.LearningRate = 0.1, 0.1 })
-		if name == "adamw" || name == "sgd" {
+		if must[Info](t)(Describe(name)).FallbackOptional {
 			full.Fallback.LearningRate = 0
 		}
 		warm, low := full, full
@@ -225,18 +252,19 @@ func TestScheduleApplies(t *testing.T) {
 	})
 }
 
-// TestUnknownRefused: a variable that nobody described has no rule in the msign family and is named; adamw and sgd take it.
+// TestUnknownRefused: a variable that nobody described has no rule and is named; adamw and sgd take it.
 func TestUnknownRefused(t *testing.T) {
 	eachOptimizer(t, func(t *testing.T, name string) {
 		values := append(mixture(name), value{path: "/mystery/w", x: gaussian(random(1, 1), 3, 2)})
 		store, o := newStore(t, values...), mustNew(t, setting(t, name))
+		takesUntagged := name == "adamw" || name == "sgd"
 		_, routeErr := o.Routes(store)
 		stepErr := newStepper(t, store, o, paths(values)...).try(gradients(values, 1)...)
 		for _, err := range []error{routeErr, stepErr} {
 			switch {
-			case !o.entry.msign && err != nil:
+			case takesUntagged && err != nil:
 				t.Errorf("refused: %v", err)
-			case o.entry.msign && (err == nil || !strings.Contains(err.Error(), "/mystery/w [3 2]") || !strings.Contains(err.Error(), "param.Tag")):
+			case !takesUntagged && (err == nil || !strings.Contains(err.Error(), "/mystery/w [3 2]") || !strings.Contains(err.Error(), "param.Tag")):
 				t.Errorf("error %v, want one that names the variable", err)
 			}
 		}
@@ -252,7 +280,7 @@ func TestStackingIsSeparate(t *testing.T) {
 		var all []value
 		for i := range layers {
 			layers[i] = pair(fmt.Sprint("l", i), gaussian(rng, 10, 3), gaussian(rng, 6, 3), 2)
-			if name == "muon" {
+			if !takesPairs(name) {
 				layers[i] = []value{dense(fmt.Sprint("/w", i), gaussian(rng, 12, 8))}
 			}
 			all = append(all, layers[i]...)

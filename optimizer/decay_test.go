@@ -80,9 +80,9 @@ func TestDecayAlone(t *testing.T) {
 		for i, v := range values {
 			keep := 0.75
 			switch {
-			case v.spec.Role == param.Pair && (info.Name == "lora-muon" || info.Name == "factor-muon"):
+			case v.spec.Role == param.Pair && !decaysFactors[info.Name]:
 				keep = math.Sqrt(0.75) // of each factor, so that A Bᵀ decays once
-			case v.spec.Role != param.Pair && v.spec.Role != param.Hidden && mustNew(t, cfg).entry.msign:
+			case isFallbackRole(v.spec.Role) && cfg.Fallback.LearningRate > 0:
 				keep = 1 // the fallback does not decay by default
 			case v.spec.Role == param.Vector && info.Name == "adamw":
 				keep = 1

@@ -1,7 +1,6 @@
 package optimizer
 
 import (
-	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -132,9 +131,8 @@ func TestClip(t *testing.T) {
 		clipped := setting(t, name, func(c *Config) { c.LearningRate, c.ClipNorm = 0.1, 1 })
 		free := clipped
 		free.ClipNorm = 0
-		msign := mustNew(t, free).entry.msign
-		limited := limit(values, second, 1, msign)
-		if norm := globalNorm(values, first, msign); !(norm < 1) {
+		limited := limit(values, second, 1, name)
+		if norm := globalNorm(values, first, name); !(norm < 1) {
 			t.Fatalf("the first gradient has norm %.2f", norm)
 		}
 		got, want := after(t, clipped, values, first, second), after(t, free, values, first, limited)
@@ -144,13 +142,20 @@ func TestClip(t *testing.T) {
 				t.Errorf("%s: off the step from scaled gradients by %.1e", v.path, e)
 			}
 			changed := relative(got[i], unclipped[i])
-			if directional := msign && !isFallbackRole(v.spec.Role); directional == (changed > 0) {
+			if directional(name, v.spec.Role) == (changed > 0) {
 				t.Errorf("%s: clipping changes it by %.1e", v.path, changed)
 			}
 		}
 		note := ClipNote(clipped)
-		if (note != "") != msign || (msign && !strings.Contains(note, fmt.Sprintf("no effect on %s", name))) {
-			t.Errorf("note %q", note)
+		told := ""
+		switch {
+		case directional(name, param.Pair):
+			told = "no effect on " + name
+		case directional(name, param.Hidden):
+			told = "no effect on the hidden matrices of " + name
+		}
+		if (note != "") != (told != "") || !strings.Contains(note, told) {
+			t.Errorf("note %q, want one with %q", note, told)
 		}
 		if note := ClipNote(free); note != "" {
 			t.Errorf("note %q without clipping", note)
@@ -158,11 +163,11 @@ func TestClip(t *testing.T) {
 	})
 }
 
-// globalNorm is the norm that clipping bounds: of all gradients, or in the msign family those of the fallback.
-func globalNorm(values []value, grads []*mat.Dense, msign bool) float64 {
+// globalNorm is the norm that clipping bounds: of the gradients whose rules use more than their direction.
+func globalNorm(values []value, grads []*mat.Dense, name string) float64 {
 	norm := 0.0
 	for i, v := range values {
-		if !msign || isFallbackRole(v.spec.Role) {
+		if !directional(name, v.spec.Role) {
 			norm = math.Hypot(norm, mat.Norm(grads[i], 2))
 		}
 	}
@@ -170,11 +175,11 @@ func globalNorm(values []value, grads []*mat.Dense, msign bool) float64 {
 }
 
 // limit returns the gradients that clipping to a norm below theirs makes.
-func limit(values []value, grads []*mat.Dense, norm float64, msign bool) []*mat.Dense {
-	factor := norm / globalNorm(values, grads, msign)
+func limit(values []value, grads []*mat.Dense, norm float64, name string) []*mat.Dense {
+	factor := norm / globalNorm(values, grads, name)
 	var out []*mat.Dense
 	for i, v := range values {
-		if msign && !isFallbackRole(v.spec.Role) {
+		if directional(name, v.spec.Role) {
 			out = append(out, grads[i])
 			continue
 		}

@@ -12,6 +12,7 @@ var muonEntry = entry{
 	uses:     uses{nesterov: true},
 	msign:    true,
 	defaults: Config{LearningRate: 0.03, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", LoRAPlusRatio: 1, Fallback: defaultFallback},
+	rates:    rates{adapter: 0.02, full: 0.02},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
 		if isFallbackRole(spec.Role) {
 			return fallbackAssignment(cfg), true

@@ -129,10 +129,10 @@ func TestRoutes(t *testing.T) {
 		for i, r := range routes {
 			spec := values[slices.IndexFunc(values, func(v value) bool { return v.path == r.Variable })].spec
 			wantRule, wantRate := name, o.cfg.LearningRate
-			if spec.Role == param.Hidden && (name == "lora-muon" || name == "factor-muon") {
-				wantRule = "muon"
+			if other := hiddenRules[name]; other != "" && spec.Role == param.Hidden {
+				wantRule = other
 			}
-			if isFallbackRole(spec.Role) && o.entry.msign {
+			if isFallbackRole(spec.Role) && o.cfg.Fallback.LearningRate > 0 {
 				wantRule, wantRate = "adamw", o.cfg.Fallback.LearningRate
 			}
 			if name == "adamw" && spec.Side == param.SideA {

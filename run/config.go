@@ -24,12 +24,12 @@ type Config struct {
 	Targets   []string `help:"Linear layers to adapt: names, suffixes, globs or /regular expressions/." default:"all-linear" group:"adapter"`
 
 	// The optimizer.
-	Optimizer            string  `help:"lora-muon, muon, factor-muon, adamw or sgd." default:"lora-muon" group:"optimizer"`
+	Optimizer            string  `help:"The optimizer; 'polar optimizers' describes them." default:"lora-muon" group:"optimizer"`
 	LearningRate         float64 `help:"Learning rate; 0 chooses the optimizer's usual one. For the muon family it is the RMS-to-RMS norm of a step on a weight." aliases:"lr" default:"0" group:"optimizer"`
 	WeightDecay          float64 `help:"Decoupled weight decay." default:"0.01" group:"optimizer"`
 	Momentum             float64 `help:"Momentum (beta, AdamW's beta1); -1 chooses 0.9." default:"-1" group:"optimizer"`
-	Beta2                float64 `help:"adamw: second-moment average; -1 chooses 0.999 (0.95 when training from scratch)." default:"-1" group:"optimizer"`
-	Nesterov             bool    `help:"Nesterov momentum in muon." group:"optimizer"`
+	Beta2                float64 `help:"Second-moment average; -1 chooses the optimizer's usual one." default:"-1" group:"optimizer"`
+	Nesterov             bool    `help:"Nesterov momentum." group:"optimizer"`
 	WidthScale           string  `help:"Scale of a muon step by the layer's shape: rms, none, jordan or moonlight." enum:"rms,none,jordan,moonlight" default:"rms" group:"optimizer"`
 	Guard                bool    `help:"Bound lora-muon's second-order term when a factor is tiny." default:"true" negatable:"" group:"optimizer"`
 	RebalanceEvery       int     `help:"Rebalance the factors' scalar gauge every N steps; 0 never does." default:"0" group:"optimizer"`

@@ -237,7 +237,7 @@ func TestResolve(t *testing.T) {
 	cfg := tune(t, "models/Some.gguf", "d")
 	cfg.Out = ""
 	got := cfg.resolve(now)
-	if got.Out != filepath.Join("runs", "Some-20260102-030405") || got.Alpha != 2 || got.Momentum != 0.9 || got.LearningRate != usualRates["lora-muon"].adapter {
+	if got.Out != filepath.Join("runs", "Some-20260102-030405") || got.Alpha != 2 || got.Momentum != 0.9 || got.LearningRate != 0.1 {
 		t.Errorf("%+v", got)
 	}
 	cfg.RSLoRA, cfg.Rank = true, 16
@@ -248,12 +248,40 @@ func TestResolve(t *testing.T) {
 	if got := cfg.resolve(now); got.FallbackLearningRate != 0 {
 		t.Errorf("embeddings train at %v when all weights train with adamw at 1e-5", got.FallbackLearningRate)
 	}
-	for _, info := range optimizer.Known() {
-		if _, ok := usualRates[info.Name]; !ok {
-			t.Errorf("optimizer %s has no usual rate", info.Name)
+	for _, want := range []struct {
+		optimizer     string
+		adapter, full float64
+	}{{"lora-muon", 0.1, 0.1}, {"muon", 0, 0.02}, {"factor-muon", 0.01, 0.02}, {"adamw", 2e-4, 1e-3}, {"sgd", 0.1, 0.1}} {
+		for rank, rate := range map[int]float64{4: want.adapter, 0: want.full} {
+			cfg := tune(t, "m", "d")
+			cfg.Optimizer, cfg.Rank, cfg.LearningRate = want.optimizer, rank, 0
+			if got := cfg.resolve(now).LearningRate; rate != 0 && got != rate {
+				t.Errorf("%s at rank %d learns at %g, want %g", want.optimizer, rank, got, rate)
+			}
 		}
 	}
-	if extra := len(usualRates) - len(optimizer.Known()); extra != 0 {
-		t.Errorf("%d usual rates are of no optimizer", extra)
+}
+
+// TestResolveEvery: what is chosen for each optimizer passes check, on adapters, on all weights and from scratch.
+func TestResolveEvery(t *testing.T) {
+	for _, info := range optimizer.Known() {
+		for _, kind := range []string{"adapter", "full", "scratch"} {
+			cfg := tune(t, "m", "d")
+			cfg.Optimizer, cfg.LearningRate, cfg.Beta2, cfg.FallbackLearningRate = info.Name, 0, -1, 0
+			switch kind {
+			case "full":
+				cfg.Rank = 0
+			case "scratch":
+				cfg.Model, cfg.Lab = "", &Lab{Layers: 1, Hidden: 8, Heads: 2, PairScale: 1}
+			}
+			err := cfg.resolve(time.Now()).check()
+			if want := info.Pairs || kind != "adapter"; (err == nil) != want {
+				t.Errorf("%s, %s: %v", info.Name, kind, err)
+			}
+			cfg.Beta2 = 0.9
+			if err := cfg.resolve(time.Now()).check(); (kind == "full") && (err == nil) != info.Beta2 {
+				t.Errorf("%s with beta2: %v", info.Name, err)
+			}
+		}
 	}
 }

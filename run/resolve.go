@@ -12,16 +12,6 @@ import (
 	"github.com/polargo/polar/optimizer"
 )
 
-// usualRates are the learning rates chosen when none is given: of the muon family in units of the RMS-to-RMS norm of a
-// step on a weight, of the others in their own. `adapter` is for a pair on a pretrained base, `full` for all weights.
-var usualRates = map[string]struct{ adapter, full float64 }{
-	"lora-muon":   {adapter: 0.1, full: 0.1},
-	"muon":        {adapter: 0.02, full: 0.02},
-	"factor-muon": {adapter: 0.01, full: 0.02},
-	"adamw":       {adapter: 2e-4, full: 1e-3},
-	"sgd":         {adapter: 0.1, full: 0.1},
-}
-
 // resolve replaces what was left to choose, as far as the settings alone decide it.
 func (c Config) resolve(now time.Time) Config {
 	scratch := c.Lab != nil
@@ -37,8 +27,8 @@ func (c Config) resolve(now time.Time) Config {
 	if c.Momentum < 0 {
 		c.Momentum = 0.9
 	}
-	if c.Beta2 < 0 && c.Optimizer == "adamw" {
-		if c.Beta2 = 0.999; scratch {
+	if settings, err := optimizer.Default(c.Optimizer); err == nil && c.Beta2 < 0 && c.described().Beta2 {
+		if c.Beta2 = settings.Beta2; scratch && c.Optimizer == "adamw" {
 			c.Beta2 = 0.95
 		}
 	}
@@ -55,20 +45,29 @@ func (c Config) resolve(now time.Time) Config {
 	return c
 }
 
+// described says what the optimizer takes and reads; nothing for a name that check will refuse.
+func (c Config) described() optimizer.Info {
+	info, err := optimizer.Describe(c.Optimizer)
+	if err != nil {
+		return optimizer.Info{Name: c.Optimizer}
+	}
+	return info
+}
+
 // chooseRates fills in the learning rates that were left to choose.
 func (c *Config) chooseRates() {
 	scratch := c.Lab != nil
+	info := c.described()
 	if c.LearningRate == 0 {
-		rates := usualRates[c.Optimizer]
-		if c.LearningRate = rates.full; !scratch && c.Rank > 0 {
-			c.LearningRate = rates.adapter
+		if c.LearningRate = info.FullRate; !scratch && c.Rank > 0 {
+			c.LearningRate = info.AdapterRate
 		}
 	}
-	switch elementwise := c.Optimizer == "adamw" || c.Optimizer == "sgd"; {
+	switch {
 	case c.FallbackLearningRate != 0:
 	case scratch && c.Optimizer != "sgd":
 		c.FallbackLearningRate = 1e-2 // setting M's
-	case !elementwise:
+	case !info.FallbackOptional:
 		c.FallbackLearningRate = 1e-4
 	}
 }
@@ -107,10 +106,13 @@ func (c Config) check() error {
 	bad(c.Accumulate > 0 && c.Batch%c.Accumulate != 0, "batch %d cannot be split into %d equal micro-batches (accumulate)", c.Batch, c.Accumulate)
 	bad(c.Steps == 0 && (c.Epochs <= 0 || math.IsInf(c.Epochs, 0) || math.IsNaN(c.Epochs)), "epochs %v must be positive when steps is 0", c.Epochs)
 	bad(c.WarmupFraction < 0 || c.WarmupFraction > 1, "warmup-fraction %v is not in [0, 1]", c.WarmupFraction)
-	bad(c.Optimizer == "muon" && c.Rank > 0, "muon trains dense weights, not adapters: use lora-muon or factor-muon, or rank 0")
+	info, known := optimizer.Describe(c.Optimizer)
+	bad(known == nil && !info.Pairs && c.Rank > 0, "%s trains dense weights, not adapters: use rank 0, or one of %s",
+		c.Optimizer, strings.Join(optimizer.Names(func(info optimizer.Info) bool { return info.Pairs }), ", "))
 	bad(!(c.InitScale >= 0) || math.IsInf(c.InitScale, 0), "init-scale %v is not a positive number, or 0 to choose", c.InitScale)
 	bad(c.InitScale > 0 && (c.Rank == 0 || c.Init != "balanced" && c.Init != "gradient"), "init-scale is only for adapters with init balanced or gradient")
-	bad(c.Beta2 >= 0 && c.Optimizer != "adamw", "beta2 %v is only for adamw", c.Beta2)
+	bad(known == nil && c.Beta2 >= 0 && !info.Beta2, "beta2 %v is only for %s", c.Beta2,
+		strings.Join(optimizer.Names(func(info optimizer.Info) bool { return info.Beta2 }), ", "))
 	bad(c.Export != "best" && c.Export != "last", "export %q is unknown: best or last", c.Export)
 	bad(c.Verify > 0 && !c.Resume, "verify needs --resume: it replays steps of a run that exists")
 	bad(c.Patience > 0 && c.ValidationFraction == 0 && c.ValidationData == "", "patience needs validation data, and validation-fraction is 0")
@@ -136,7 +138,7 @@ func (c Config) optimizer() (optimizer.Config, error) {
 	settings.Nesterov, settings.ClipNorm, settings.Scale = c.Nesterov, c.ClipNorm, c.WidthScale
 	settings.LoRAPlusRatio, settings.RebalanceEvery = c.LoRAPlusRatio, c.RebalanceEvery
 	settings.Guard = c.Guard
-	if c.Optimizer == "adamw" {
+	if c.described().Beta2 {
 		settings.Beta2 = c.Beta2
 	}
 	if settings.Fallback.LearningRate = c.FallbackLearningRate; settings.Fallback.Epsilon == 0 { // sgd has none of its own

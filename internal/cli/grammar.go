@@ -40,17 +40,24 @@ var trainDefaults = map[string]string{
 	"data": "shakespeare",
 }
 
+// settingOf says which optimizers read a flag that not all of them do.
+var settingOf = map[string]func(optimizer.Info) bool{
+	"beta2":    func(info optimizer.Info) bool { return info.Beta2 },
+	"nesterov": func(info optimizer.Info) bool { return info.Nesterov },
+}
+
 // adjust completes the grammar after kong built it: choices that another package lists, and train's defaults. Flags of
 // train that only a given model has a use for are hidden; train refuses them (trainCommand.check).
 func adjust(k *kong.Kong) error {
-	var names []string
-	for _, info := range optimizer.Known() {
-		names = append(names, info.Name)
-	}
+	names := optimizer.Names(nil)
 	for _, command := range k.Model.Children {
 		for _, flag := range command.Flags {
 			if flag.Name == "optimizer" {
 				flag.Enum = strings.Join(names, ",")
+				flag.Help += " One of " + strings.Join(names, ", ") + "."
+			}
+			if reads, ok := settingOf[flag.Name]; ok {
+				flag.Help += " Only for " + strings.Join(optimizer.Names(reads), ", ") + "."
 			}
 			if command.Name != "train" {
 				continue
