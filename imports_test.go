@@ -25,6 +25,7 @@ var layers = map[string]int{
 	"adapter/peft": 50,
 	"tokenizer":    50,
 	"optimizer":    40,
+	"manifold":     30,
 	"matfn":        20,
 	"param":        10,
 	"backend":      5,
