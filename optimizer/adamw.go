@@ -57,14 +57,17 @@ func (adamRule) State(dims [][]int) []Slot {
 func (adamRule) Flops(dims [][]int) int64 { return 14 * elements(dims[0]) }
 
 func (r adamRule) Update(s *Step, values, grads []*Node) []*Node {
-	x, grad := values[0], grads[0]
-	m := s.Momentum("m", grad, r.beta1, false)
-	v := s.Momentum("v", Square(grad), r.beta2, false)
+	return []*Node{Sub(decay(values[0], s.Rate, r.weightDecay), r.step(s, "m", "v", grads[0]))}
+}
+
+// step updates the moments kept in the states m and v with grad and returns eta·m̂/(√v̂ + epsilon).
+func (r adamRule) step(s *Step, mName, vName string, grad *Node) *Node {
+	m := s.Momentum(mName, grad, r.beta1, false)
+	v := s.Momentum(vName, Square(grad), r.beta2, false)
 	// m̂/(√v̂ + ε) = m·c/(√v + ε·√(1-beta2ᵗ)) with c = √(1-beta2ᵗ)/(1-beta1ᵗ): the corrections stay scalars.
 	root := Sqrt(oneMinusPower(r.beta2, s.Count))
 	denominator := Add(Sqrt(v), MulScalar(root, r.epsilon))
-	step := Div(Mul(m, Mul(s.Rate, Div(root, oneMinusPower(r.beta1, s.Count)))), denominator)
-	return []*Node{Sub(decay(x, s.Rate, r.weightDecay), step)}
+	return Div(Mul(m, Mul(s.Rate, Div(root, oneMinusPower(r.beta1, s.Count)))), denominator)
 }
 
 // oneMinusPower returns 1 - betaᵗ without the cancellation that 1 - Pow would suffer for beta near 1.
