@@ -8,30 +8,40 @@ import (
 // zero factor reaches 1/2 by itself after its first step and is stable.
 const guardLimit = 0.5
 
-// guardFactor returns the factor [k, 1, 1] on ΔA that bounds the second-order term s·ΔA ΔBᵀ of a step of size eta (in
-// units of A Bᵀ).
+// guardFactor returns the factor [k, 1, 1] on ΔA that bounds the second-order term s·ΔA ΔBᵀ of a step, which has norm up to
+// q·eta (q [k, 1, 1]; halfSteps gives LoRA-Muon's).
 //
-// That term has norm up to q·eta with q = eta·‖R_A‖·‖R_B‖/4, so it is large when σ_min(A)·σ_min(B) is small against
-// eta/4: a factor that is tiny but not zero. The factor is min(1, limit/q)²: 1 up to the limit, so that other runs are
-// not changed at all, and falling to 0 with the product, so that a tiny factor behaves as a zero one does: one side moves, and the
-// other waits until it has something to act on. q does not change when A is multiplied by c and B divided by it, hence
-// neither does the guarded path of W.
-func guardFactor(rootA, rootB, eta *Node) *Node {
-	q := Mul(MulScalar(eta, 0.25), Mul(spectralBound(rootA), spectralBound(rootB)))
+// The term is large when σ_min(A)·σ_min(B) is small against eta: a factor that is tiny but not zero. The factor is min(1,
+// limit/q)²: 1 up to the limit, so that other runs are not changed at all, and falling to 0 with the product, so that a tiny
+// factor behaves as a zero one does: one side moves, and the other waits until it has something to act on. q does not change
+// when A is multiplied by c and B divided by it, hence neither does the guarded path of W.
+func guardFactor(q *Node) *Node {
 	limit := Scalar(q.Graph(), q.DType(), guardLimit)
 	return Square(Div(limit, Max(limit, q)))
 }
 
+// halfSteps returns q = eta·‖R_A‖·‖R_B‖/4 of steps ΔA and ΔB that move W by eta/2 each (eta in units of A Bᵀ), from bounds of
+// the norms of the inverse roots.
+func halfSteps(eta, boundA, boundB *Node) *Node {
+	return Mul(MulScalar(eta, 0.25), Mul(boundA, boundB))
+}
+
 // spectralBound returns an upper bound of ‖p‖₂ for symmetric positive semidefinite p [k, r, r] -> [k, 1, 1]: its Schatten
-// 16-norm, at most r^{1/16} times the spectral norm (1.24 at r = 32), by three squarings. Zero for zero.
-func spectralBound(p *Node) *Node {
+// 16-norm, at most r^{1/16} times the spectral norm (1.24 at r = 32). Zero for zero.
+func spectralBound(p *Node) *Node { return schattenNorm(p, 3) }
+
+// schattenNorm returns the Schatten norm of order 2·2^squarings of symmetric p [k, r, r] -> [k, 1, 1].
+func schattenNorm(p *Node, squarings int) *Node {
 	frobenius := func(x *Node) *Node { return Sqrt(ReduceAndKeep(Square(x), ReduceSum, 1, 2)) }
 	norm := frobenius(p)
 	zero := Equal(norm, ZerosLike(norm))
 	x := Div(p, Where(zero, OnesLike(norm), norm))
-	for range 3 {
+	for range squarings {
 		x = Einsum("krq,kqp->krp", x, x)
 	}
-	eighthRoot := Sqrt(Sqrt(Sqrt(frobenius(x))))
-	return Mul(norm, eighthRoot)
+	root := frobenius(x)
+	for range squarings {
+		root = Sqrt(root)
+	}
+	return Mul(norm, root)
 }

@@ -1,0 +1,69 @@
+package oracle
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/mat"
+)
+
+// LoRARITECore holds the constants of a step of LoRA-RITE's simplified core, which are LoRA-Muon's.
+type LoRARITECore LoRAMuon
+
+// Step returns the pair after one exact step without a guard, from gradients gA [m, r] and gB [n, r], and the two increments ΔA
+// and ΔB before decay. The triangular factors come from Householder QR decompositions of A and B, which need full rank.
+func (o LoRARITECore) Step(p Pair, gA, gB mat.Matrix) (next Pair, dA, dB *mat.Dense, err error) {
+	scale := o.Scale
+	if scale == 0 {
+		scale = 1
+	}
+	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
+		return Pair{}, nil, nil, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive",
+			o.WeightDecay*o.LearningRate, o.S)
+	}
+	next.MomentA, next.MomentB = blend(o.Momentum, p.MomentA, gA), blend(o.Momentum, p.MomentB, gB)
+	half := -o.LearningRate * scale / (2 * o.S)
+	if dA, err = triangularIncrement(next.MomentA, p.B, half); err != nil {
+		return Pair{}, nil, nil, err
+	}
+	if dB, err = triangularIncrement(next.MomentB, p.A, half); err != nil {
+		return Pair{}, nil, nil, err
+	}
+	k := math.Sqrt(1 - o.WeightDecay*o.LearningRate)
+	next.A, next.B = combine(k, p.A, 1/k, dA), combine(k, p.B, 1/k, dB)
+	return next, dA, dB, nil
+}
+
+// triangularIncrement returns factor·msign(moment·R⁻¹)·R⁻ᵀ with other = U R.
+func triangularIncrement(moment, other *mat.Dense, factor float64) (*mat.Dense, error) {
+	if err := Finite(other); err != nil {
+		return nil, err
+	}
+	var qr mat.QR
+	qr.Factorize(other)
+	var full mat.Dense
+	qr.RTo(&full)
+	_, r := other.Dims()
+	upper := mat.NewTriDense(r, mat.Upper, nil)
+	for i := range r {
+		for j := i; j < r; j++ {
+			upper.SetTri(i, j, full.At(i, j))
+		}
+	}
+	var inverse mat.TriDense
+	if err := inverse.InverseTri(upper); err != nil {
+		if _, illConditioned := err.(mat.Condition); !illConditioned || math.IsInf(inverse.At(0, 0), 0) {
+			return nil, fmt.Errorf("oracle: the triangular factor has no inverse: %w", err)
+		}
+	}
+	var inner mat.Dense
+	inner.Mul(moment, &inverse)
+	polar, err := Msign(&inner)
+	if err != nil {
+		return nil, err
+	}
+	out := new(mat.Dense)
+	out.Mul(polar, inverse.T())
+	out.Scale(factor, out)
+	return out, nil
+}
