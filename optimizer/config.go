@@ -21,8 +21,12 @@ type Config struct {
 	WeightDecay float64
 	// Momentum is beta of the first moment (beta1 of adamw), in [0, 1).
 	Momentum float64
-	// Beta2 is the second moment's beta, Epsilon the term added to its root, where the optimizer has one.
+	// Beta2 is the second moment's beta, Epsilon the term added to its root, where the optimizer has one. Shampoo takes a Beta2
+	// of 1 for a sum that forgets nothing.
 	Beta2, Epsilon float64
+	// MaxPreconditioned is the longest side of a matrix for which Shampoo keeps a preconditioner when the matrix has a shorter
+	// side; 0 is no limit.
+	MaxPreconditioned int
 	// Nesterov looks one step ahead along the momentum, where the optimizer knows it.
 	Nesterov bool
 	// Scale multiplies the step of a hidden matrix or pair of fan-out m and fan-in n: "rms" sqrt(m/n), "none" 1, "jordan"
@@ -117,7 +121,7 @@ func (c Config) checkNumbers(e *entry, add func(string, ...any)) {
 	atLeast0("weight decay", c.WeightDecay)
 	beta("momentum", c.Momentum)
 	atLeast0("clip norm", c.ClipNorm)
-	if e.uses.beta2 {
+	if e.uses.beta2 && !(e.uses.beta2Sum && c.Beta2 == 1) {
 		beta("beta2", c.Beta2)
 	}
 	if e.uses.epsilon {
@@ -166,6 +170,12 @@ func (c Config) checkUses(e *entry, add func(string, ...any)) {
 	}
 	if c.LoRAPlusRatio != 1 && c.LoRAPlusRatio != 0 && !e.uses.loraPlus {
 		add("the LoRA+ ratio is only for adamw")
+	}
+	switch {
+	case c.MaxPreconditioned < 0:
+		add("max preconditioned must be 0 or more, got %d", c.MaxPreconditioned)
+	case c.MaxPreconditioned > 0 && !e.uses.maxPreconditioned:
+		add("max preconditioned is only for %s", strings.Join(Names(func(i Info) bool { return i.MaxPreconditioned }), ", "))
 	}
 	switch {
 	case c.RebalanceEvery < 0:

@@ -82,7 +82,7 @@ func TestEverySettingCounts(t *testing.T) {
 		"RebalanceExponent": func(c *Config) { c.RebalanceEvery, c.RebalanceExponent = 1, 0.5 },
 		"LoRAPlusRatio":     func(c *Config) { c.LoRAPlusRatio = 4 }, "Schedule": func(c *Config) { c.Schedule.WarmupSteps = 5 },
 		"ClipNorm": func(c *Config) { c.ClipNorm = 0.1 }, "Fallback": func(c *Config) { c.Fallback.LearningRate = 0.5 },
-		"Exact": func(c *Config) { c.Exact = true },
+		"Exact": func(c *Config) { c.Exact = true }, "MaxPreconditioned": func(c *Config) { c.MaxPreconditioned = 9 },
 	}
 	fields := reflect.TypeFor[Config]()
 	for i := range fields.NumField() {
@@ -105,10 +105,10 @@ func TestEverySettingCounts(t *testing.T) {
 	}
 }
 
-// counts reports whether a change of the configuration changes what lora-muon or adamw does in three steps.
+// counts reports whether a change of the configuration changes what lora-muon, adamw or shampoo does in three steps.
 func counts(t *testing.T, base, change func(*Config)) bool {
 	t.Helper()
-	for _, optimizer := range []string{"lora-muon", "adamw"} {
+	for _, optimizer := range []string{"lora-muon", "adamw", "shampoo"} {
 		changed := setting(t, optimizer, change)
 		if changed.Validate() != nil {
 			continue // a setting of the other one

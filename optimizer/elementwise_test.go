@@ -1,6 +1,7 @@
 package optimizer
 
 import (
+	"cmp"
 	"math"
 	"strings"
 	"testing"
@@ -124,8 +125,11 @@ func TestLoRAPlusRatio(t *testing.T) {
 // TestClip: gradients whose global norm is above the limit are scaled to it. Two steps of different norms, because
 // AdamW's first step does not depend on the gradient's size.
 func TestClip(t *testing.T) {
-	const tol = 1e-5 // the norm is summed in another order
+	// The norm is summed in another order; inverse fourth roots of L and R amplify the difference where these are weak, here by
+	// the ratio of the two gradients.
+	tols := map[string]float64{"shampoo": 2e-3}
 	eachOptimizer(t, func(t *testing.T, name string) {
+		tol := cmp.Or(tols[name], 1e-5)
 		values := mixture(name)
 		first, second := gradients(values, 0.01, 1), gradients(values, 1, 2)
 		clipped := setting(t, name, func(c *Config) { c.LearningRate, c.ClipNorm = 0.1, 1 })

@@ -15,8 +15,8 @@ type Info struct {
 	Name, Summary string
 	// Pairs reports that it takes low-rank pairs, not dense weights only.
 	Pairs bool
-	// Beta2, Epsilon and Nesterov report that it reads that setting of Config.
-	Beta2, Epsilon, Nesterov bool
+	// Beta2, Epsilon, Nesterov and MaxPreconditioned report that it reads that setting of Config.
+	Beta2, Epsilon, Nesterov, MaxPreconditioned bool
 	// FallbackOptional reports that embeddings, heads and vectors follow its own rule when Fallback.LearningRate is 0.
 	FallbackOptional bool
 	// AdapterRate is the usual learning rate for pairs on a pretrained base, FullRate for training all weights.
@@ -42,7 +42,9 @@ type entry struct {
 
 // uses are settings of Config that some optimizers read and others do not.
 type uses struct {
-	beta2, epsilon, nesterov, loraPlus, rebalance bool
+	beta2, epsilon, nesterov, loraPlus, rebalance, maxPreconditioned bool
+	// beta2Sum allows Beta2 1: a sum instead of an average.
+	beta2Sum bool
 	// noFallback allows Fallback.LearningRate 0: embeddings, heads and vectors then follow the main rule.
 	noFallback bool
 }
@@ -52,7 +54,7 @@ type rates struct{ adapter, full float64 }
 
 // registry lists the optimizers in the order in which they are shown. A function, so that entries may refer to it.
 func registry() []*entry {
-	return []*entry{&loraMuonEntry, &muonEntry, &factorMuonEntry, &spectronEntry, &loraRITECoreEntry, &adamwEntry, &sgdEntry, &rprecAdamWEntry}
+	return []*entry{&loraMuonEntry, &muonEntry, &factorMuonEntry, &spectronEntry, &loraRITECoreEntry, &adamwEntry, &sgdEntry, &shampooEntry, &rprecAdamWEntry}
 }
 
 // Known lists the optimizers that New accepts.
@@ -88,8 +90,9 @@ func (e *entry) info() Info {
 	_, pairs := e.route(e.defaults, param.Spec{Role: param.Pair, Side: param.SideA})
 	return Info{
 		Name: e.name, Summary: e.summary, Pairs: pairs,
-		Beta2: e.uses.beta2, Epsilon: e.uses.epsilon, Nesterov: e.uses.nesterov, FallbackOptional: e.uses.noFallback,
-		AdapterRate: cmp.Or(e.rates.adapter, e.defaults.LearningRate), FullRate: cmp.Or(e.rates.full, e.defaults.LearningRate),
+		Beta2: e.uses.beta2, Epsilon: e.uses.epsilon, Nesterov: e.uses.nesterov, MaxPreconditioned: e.uses.maxPreconditioned,
+		FallbackOptional: e.uses.noFallback,
+		AdapterRate:      cmp.Or(e.rates.adapter, e.defaults.LearningRate), FullRate: cmp.Or(e.rates.full, e.defaults.LearningRate),
 	}
 }
 
