@@ -33,24 +33,21 @@ func (b blocks) polynomial(s Step, eyeP, eyeR *Node) blocks {
 	return blocks{combine(eyeP, b.p, square.p), combine(nil, b.q, square.q), combine(eyeR, b.r, square.r)}
 }
 
-// hardcapBlockwise caps the singular values of a wide w at beta > 0: with msign(H) = [[P, Q], [Qᵀ, R]] for
-// H = [[beta I, w], [wᵀ, beta I]], P is one on left singular vectors below beta and Q the polar factor of what is above, and
-// both are halves at beta. The cap is beta·Q + P·w.
-func (c config) hardcapBlockwise(w *Node, beta float64) *Node {
+// hardcapBlockwise caps the singular values of a wide w of norm at most norm at beta > 0, both shaped as the batch axes: with
+// msign(H) = [[P, Q], [Qᵀ, R]] for H = [[beta I, w], [wᵀ, beta I]], P is one on left singular vectors below beta, R on right
+// ones, and Q is the polar factor of what is above; all are halves at beta. The cap is beta·Q + P w, or beta·Q + w R, or,
+// since P Q = Q R and the values p of P and q of Q add up to one, beta·(Q + P Q) + P w R, of which rounding hurts least: the
+// one-sided forms leave 1e-6 of w where it is large.
+func (c config) hardcapBlockwise(w, norm, beta *Node) *Node {
 	eyeP, eyeR := identity(w, w.Shape().Dim(-2)), identity(w, w.Shape().Dim(-1))
-	largest := maxAbs(w)
-	bound := Scalar(w.Graph(), w.DType(), beta)
-	scale := Max(largest, bound)
-	x := scaleBy(w, Reciprocal(scale))
-	h := Div(OnesLike(scale), Div(scale, bound)) // beta/scale without an overflow
-	norm := Sqrt(sumSquares(x))
-	if c.exact {
-		norm = Sqrt(schattenBound(productNT(x, x)))
-	}
-	norm = Reciprocal(Add(norm, h))
-	b := blocks{scaleBy(eyeP, Mul(h, norm)), scaleBy(x, norm), scaleBy(eyeR, Mul(h, norm))}
+	largest := Max(norm, beta)
+	h := Div(beta, largest)
+	half := Reciprocal(Add(Div(norm, largest), h)) // the norm of H is at most norm + beta, which may not be a float32
+	h = Mul(h, half)
+	b := blocks{scaleBy(eyeP, h), scaleBy(scaleBy(w, Reciprocal(largest)), half), scaleBy(eyeR, h)}
 	for _, s := range c.steps() {
 		b = b.times(b.times(b).polynomial(s, eyeP, eyeR))
 	}
-	return Add(MulScalar(b.q, beta), product(b.p, w))
+	onto := Add(b.q, product(b.p, b.q))
+	return Add(scaleBy(onto, beta), product(product(b.p, w), b.r))
 }

@@ -16,7 +16,14 @@ func clipConfig(function string, forms []Form, opts []Option) config {
 	return resolve(function, 0, forms, append([]Option{WithSchedule(clipSchedule)}, opts...))
 }
 
-var clipForms = []Form{Projected, Nested, Blockwise}
+// spectralConfig is clipConfig for the clips of singular values.
+func spectralConfig(function string, opts []Option) config {
+	c := clipConfig(function, []Form{Projected, Nested, Blockwise}, opts)
+	if c.form == Auto {
+		c.form = Projected
+	}
+	return c
+}
 
 // SpectralClip clips the singular values of w to [lo, hi]; zero singular values stay zero, also for lo > 0.
 //
@@ -68,10 +75,7 @@ func checkBound(function, name string, bound float64) {
 
 // clip clips singular values to [lo, hi] with 0 <= lo <= hi; hi may be infinite.
 func clip(function string, w *Node, lo, hi float64, opts []Option) *Node {
-	c := clipConfig(function, clipForms, opts)
-	if c.form == Auto {
-		c.form = Projected
-	}
+	c := spectralConfig(function, opts)
 	dtype := w.DType()
 	w = c.working(function, w)
 	if w.Shape().Size() == 0 {
@@ -85,61 +89,93 @@ func clip(function string, w *Node, lo, hi float64, opts []Option) *Node {
 
 // clip is the function clip for a wide w.
 func (c config) clip(w *Node, lo, hi float64) *Node {
+	norm := spectralBound(w)
 	switch {
 	case hi == 0:
-		return MulScalar(w, 0) // keeps NaN
+		return scaleBy(MulScalar(w, 0), Div(norm, norm)) // keeps NaN
 	case lo == hi:
-		return MulScalar(c.msign(w), lo)
-	case c.form == Nested:
-		return c.clipNested(w, lo, hi)
+		return MulScalar(c.msign(w, norm), lo)
 	}
-	capped := w
-	if c.form == Blockwise && !math.IsInf(hi, 1) {
-		capped = c.hardcapBlockwise(w, hi)
-		if lo == 0 {
-			return capped
-		}
+	// A bound above the norm has no effect, but rounding grows with it.
+	high := Min(Scalar(w.Graph(), w.DType(), hi), MulScalar(norm, 2))
+	capped := !math.IsInf(hi, 1)
+	if c.form == Blockwise && capped && lo == 0 {
+		return c.hardcapBlockwise(w, norm, high)
 	}
-	polar := c.msign(w)
-	root := symmetric(productNT(polar, w)) // (w wᵀ)^{1/2}: the singular values as eigenvalues
-	eye := identity(w, w.Shape().Dim(-2))
-	if c.form != Blockwise && !math.IsInf(hi, 1) {
-		capped = c.hardcapProjected(w, polar, root, eye, hi)
+	s := signs{config: c, w: w, norm: norm, polar: c.msign(w, norm), eye: identity(w, w.Shape().Dim(-2))}
+	s.root = symmetric(productNT(s.polar, w))
+	low := MulScalar(OnesLike(norm), lo)
+	if c.form == Nested {
+		return s.nested(low, high, lo > 0, capped)
 	}
-	if lo == 0 {
-		return capped
-	}
-	below := c.eigenvaluesBelow(root, eye, lo)
-	return Add(capped, product(below, Sub(MulScalar(polar, lo), capped)))
-}
-
-// hardcapProjected caps the singular values of a wide w at beta: with P the projector onto the left singular vectors above
-// beta, it replaces P w by beta·P·polar. What rounding of P leaves of large singular values lies in their right singular
-// vectors, polarᵀ P polar, and is projected away, so that the error is of the size of beta and not of w. Where P is only
-// partly there, p on a singular value near beta, w gets (1-p)² and beta the rest.
-func (c config) hardcapProjected(w, polar, root, eye *Node, beta float64) *Node {
-	above := c.eigenvaluesAbove(root, eye, beta)
-	rest := Sub(w, product(above, w))
-	onto := product(Sub(MulScalar(above, 2), product(above, above)), polar)
-	leaked := product(productNT(rest, polar), above)
-	return Add(MulScalar(onto, beta), Sub(rest, product(leaked, polar)))
-}
-
-// clipNested clips a wide w by polar factors of small matrices around the polar factor O of w: |a - s| on singular values is
-// msign(a I - O wᵀ)(a O - w) on w.
-func (c config) clipNested(w *Node, lo, hi float64) *Node {
-	polar := c.msign(w)
-	symmetricPart := symmetric(productNT(polar, w))
-	eye := identity(w, w.Shape().Dim(-2))
-	distance := func(bound float64) *Node {
-		sign := c.msign(Sub(MulScalar(eye, bound), symmetricPart))
-		return product(sign, Sub(MulScalar(polar, bound), w))
-	}
+	out := w
 	switch {
-	case lo == 0: // (s + b - |b - s|)/2
-		return MulScalar(Sub(Add(MulScalar(polar, hi), w), distance(hi)), 0.5)
-	case math.IsInf(hi, 1): // (s + a + |a - s|)/2
-		return MulScalar(Add(Add(MulScalar(polar, lo), w), distance(lo)), 0.5)
+	case c.form == Blockwise && capped:
+		out = c.hardcapBlockwise(w, norm, high)
+	case capped:
+		out = s.hardcap(high)
 	}
-	return MulScalar(Add(MulScalar(polar, lo+hi), Sub(distance(lo), distance(hi))), 0.5)
+	if lo > 0 {
+		below := s.below(low)
+		out = Add(out, product(below, Sub(scaleBy(s.polar, low), out)))
+	}
+	return out
+}
+
+// signs are what the projected and the nested form need of a wide w. Bounds and norms are shaped as the batch axes.
+type signs struct {
+	config
+	w     *Node
+	norm  *Node // an upper bound of the spectral norm of w
+	polar *Node // the polar factor of w
+	root  *Node // (w wᵀ)^{1/2}: the singular values as eigenvalues
+	eye   *Node
+}
+
+// sign returns the sign of bound·I - root.
+func (s signs) sign(bound *Node) *Node {
+	return s.msign(Sub(scaleBy(s.eye, bound), s.root), Max(bound, s.norm))
+}
+
+// below returns the projector onto left singular vectors below the bound, above that onto those above it, both half there at
+// the bound.
+func (s signs) below(bound *Node) *Node { return purified(MulScalar(Add(s.eye, s.sign(bound)), 0.5)) }
+func (s signs) above(bound *Node) *Node { return purified(MulScalar(Sub(s.eye, s.sign(bound)), 0.5)) }
+
+// purified returns 3 p² - 2 p³, which leaves 0, 1/2 and 1 where they are and squares the errors of values near 0 and 1.
+func purified(p *Node) *Node {
+	square := product(p, p)
+	return Sub(MulScalar(square, 3), MulScalar(product(square, p), 2))
+}
+
+// hardcap caps the singular values at beta: with P the projector onto the left singular vectors above beta, it replaces P w by
+// beta·P·polar. What rounding leaves of large singular values is projected away once more from the left and from the right,
+// where the projector is polarᵀ P polar, so that the error is of the size of beta and not of w. Where P is only partly there,
+// p on a singular value near beta, w gets (1-p)³ and beta the rest.
+func (s signs) hardcap(beta *Node) *Node {
+	above := s.above(beta)
+	below := Sub(s.eye, above)
+	rest := Sub(s.w, product(above, s.w))
+	rest = Sub(rest, product(above, rest))
+	onto := Sub(s.eye, product(product(below, below), below))
+	leaked := product(productNT(rest, s.polar), above)
+	return Add(rest, product(Sub(scaleBy(onto, beta), leaked), s.polar))
+}
+
+// nested clips by polar factors of small matrices around the polar factor of w: |b - s| on singular values is
+// msign(b I - O wᵀ)(b O - w) on w, for the polar factor O.
+func (s signs) nested(low, high *Node, fromBelow, fromAbove bool) *Node {
+	distance := func(bound *Node) *Node {
+		return product(s.sign(bound), Sub(scaleBy(s.polar, bound), s.w))
+	}
+	var out *Node
+	switch {
+	case fromBelow && fromAbove: // (a + b + |a - s| - |b - s|)/2
+		out = Add(scaleBy(s.polar, Add(low, high)), Sub(distance(low), distance(high)))
+	case fromAbove: // (b + s - |b - s|)/2
+		out = Sub(Add(scaleBy(s.polar, high), s.w), distance(high))
+	default: // (a + s + |a - s|)/2
+		out = Add(Add(scaleBy(s.polar, low), s.w), distance(low))
+	}
+	return MulScalar(out, 0.5)
 }

@@ -21,56 +21,53 @@ func EigClip(w *Node, lo, hi float64, opts ...Option) *Node {
 	if !(lo <= hi) {
 		exceptions.Panicf("matfn.EigClip: got lo %g and hi %g, want lo <= hi", lo, hi)
 	}
-	return eig("EigClip", w, opts, func(c config, w, eye *Node) *Node {
-		below, above := c.eigenvaluesBelow(w, eye, lo), c.eigenvaluesAbove(w, eye, hi)
-		inside := Sub(Sub(eye, below), above)
-		return Add(Add(MulScalar(below, lo), MulScalar(above, hi)), product(inside, w))
+	return eig("EigClip", w, opts, func(s eigenSigns) *Node {
+		low, high := s.lower(lo), s.upper(hi)
+		below, above := s.below(low), s.above(high)
+		return s.replace(Add(below, above), Add(scaleBy(below, low), scaleBy(above, high)))
 	}, lo, hi)
 }
 
 // EigReLU replaces eigenvalues below alpha by alpha.
 func EigReLU(w *Node, alpha float64, opts ...Option) *Node {
-	return eig("EigReLU", w, opts, func(c config, w, eye *Node) *Node {
-		below := c.eigenvaluesBelow(w, eye, alpha)
-		return Add(MulScalar(below, alpha), product(Sub(eye, below), w))
+	return eig("EigReLU", w, opts, func(s eigenSigns) *Node {
+		low := s.lower(alpha)
+		below := s.below(low)
+		return s.replace(below, scaleBy(below, low))
 	}, alpha)
 }
 
 // EigHardcap replaces eigenvalues above beta by beta.
 func EigHardcap(w *Node, beta float64, opts ...Option) *Node {
-	return eig("EigHardcap", w, opts, func(c config, w, eye *Node) *Node {
-		above := c.eigenvaluesAbove(w, eye, beta)
-		return Add(MulScalar(above, beta), product(Sub(eye, above), w))
+	return eig("EigHardcap", w, opts, func(s eigenSigns) *Node {
+		high := s.upper(beta)
+		above := s.above(high)
+		return s.replace(above, scaleBy(above, high))
 	}, beta)
 }
 
 // ProjPSD is the projection onto the positive semidefinite cone: negative eigenvalues become zero.
 func ProjPSD(w *Node, opts ...Option) *Node {
-	return eig("ProjPSD", w, opts, func(c config, w, _ *Node) *Node {
-		return MulScalar(Add(w, product(w, c.msign(w))), 0.5)
-	})
+	return eig("ProjPSD", w, opts, func(s eigenSigns) *Node { return s.replace(s.below(ZerosLike(s.norm)), nil) })
 }
 
 // ProjNSD is the projection onto the negative semidefinite cone: positive eigenvalues become zero.
 func ProjNSD(w *Node, opts ...Option) *Node {
-	return eig("ProjNSD", w, opts, func(c config, w, _ *Node) *Node {
-		return MulScalar(Sub(w, product(w, c.msign(w))), 0.5)
-	})
+	return eig("ProjNSD", w, opts, func(s eigenSigns) *Node { return s.replace(s.above(ZerosLike(s.norm)), nil) })
 }
 
 // EigStep returns the orthogonal projector onto the eigenvectors of w whose eigenvalue is above alpha, strictly. It jumps at
-// alpha: eigenvalues within rounding of it may fall on either side, and without WithExact those within 1e-6·‖w - alpha·I‖_F
-// may be partly there.
+// alpha: eigenvalues within 1e-6·(‖w‖ + |alpha|) of it, or ZeroTol instead of 1e-6 WithExact, may be partly there.
 func EigStep(w *Node, alpha float64, opts ...Option) *Node {
-	return eig("EigStep", w, opts, func(c config, w, eye *Node) *Node {
-		sign := c.msign(Sub(w, MulScalar(eye, alpha)))
-		// (s² + s)/2 is 1, 0, 0 for signs s of 1, 0, -1.
-		return MulScalar(Add(product(sign, sign), sign), 0.5)
+	return eig("EigStep", w, opts, func(s eigenSigns) *Node {
+		sign := s.sign(s.bound(alpha))
+		// (s² - s)/2 is 1, 0, 0 for signs s of -1, 0, 1.
+		return purified(MulScalar(Sub(product(sign, sign), sign), 0.5))
 	}, alpha)
 }
 
 // eig checks and prepares w, builds fn in the working dtype and symmetrises what it returns.
-func eig(function string, w *Node, opts []Option, fn func(c config, w, eye *Node) *Node, bounds ...float64) *Node {
+func eig(function string, w *Node, opts []Option, fn func(s eigenSigns) *Node, bounds ...float64) *Node {
 	c := clipConfig(function, eigForms, opts)
 	dtype := w.DType()
 	w = c.working(function, w)
@@ -86,15 +83,49 @@ func eig(function string, w *Node, opts []Option, fn func(c config, w, eye *Node
 	if w.Shape().Size() == 0 {
 		return ConvertDType(w, dtype)
 	}
-	return ConvertDType(symmetric(fn(c, symmetric(w), identity(w, m))), dtype)
+	w = symmetric(w)
+	return ConvertDType(symmetric(fn(eigenSigns{c, w, spectralBound(w), identity(w, m)})), dtype)
 }
 
-// eigenvaluesBelow returns the projector onto eigenvalues below the bound, half there at the bound.
-func (c config) eigenvaluesBelow(w, eye *Node, bound float64) *Node {
-	return MulScalar(Add(eye, c.msign(Sub(MulScalar(eye, bound), w))), 0.5)
+// eigenSigns makes projectors onto eigenvectors of a symmetric w. Bounds and norms are shaped as the batch axes.
+type eigenSigns struct {
+	config
+	w    *Node
+	norm *Node // an upper bound of the spectral norm of w
+	eye  *Node
 }
 
-// eigenvaluesAbove returns the projector onto eigenvalues above the bound, half there at the bound.
-func (c config) eigenvaluesAbove(w, eye *Node, bound float64) *Node {
-	return MulScalar(Add(eye, c.msign(Sub(w, MulScalar(eye, bound)))), 0.5)
+// bound returns a bound for each matrix.
+func (s eigenSigns) bound(value float64) *Node { return MulScalar(OnesLike(s.norm), value) }
+
+// upper returns an upper bound of eigenvalues, and lower a lower one. Beyond the norm they have no effect, but rounding grows
+// with them.
+func (s eigenSigns) upper(value float64) *Node { return Min(s.bound(value), MulScalar(s.norm, 2)) }
+func (s eigenSigns) lower(value float64) *Node { return Max(s.bound(value), MulScalar(s.norm, -2)) }
+
+// sign returns the sign of bound·I - w.
+func (s eigenSigns) sign(bound *Node) *Node {
+	return s.msign(Sub(scaleBy(s.eye, bound), s.w), Add(s.norm, Abs(bound)))
+}
+
+// below returns the projector onto eigenvectors below the bound, above that onto those above it, both half there at the bound.
+func (s eigenSigns) below(bound *Node) *Node {
+	return purified(MulScalar(Add(s.eye, s.sign(bound)), 0.5))
+}
+func (s eigenSigns) above(bound *Node) *Node {
+	return purified(MulScalar(Sub(s.eye, s.sign(bound)), 0.5))
+}
+
+// replace puts onto, by, in place of the part of w in the subspace of the projector out; nil is zero. What rounding leaves of
+// that part is projected away from both sides and once more, so that the error is of the size of the result and not of w.
+// Where out is only partly there, w gets k³ for k = I - out and the bound, of which by has I - k, the rest: k² + k + I times by.
+func (s eigenSigns) replace(out, by *Node) *Node {
+	rest := Sub(s.w, product(out, s.w))
+	rest = Sub(rest, product(rest, out))
+	rest = Sub(rest, product(out, rest))
+	if by == nil {
+		return rest
+	}
+	k := Sub(s.eye, out)
+	return Add(rest, product(Add(Add(product(k, k), k), s.eye), by))
 }

@@ -31,7 +31,7 @@ func TestOptimal(t *testing.T) {
 		floor float64
 		steps int
 		low   float64
-	}{{1e-3, 5, 0.87}, {1e-3, 8, 0.999999}, {2e-10, 17, 0.9998}, {3e-7, 13, 1 - 1e-10}, {0.5, 1, 0.975}, {0.999, 4, 1 - 1e-9}} {
+	}{{1e-3, 5, 0.866}, {1e-3, 8, 0.999999}, {2e-10, 17, 0.999}, {3e-7, 13, 1 - 1e-10}, {0.5, 1, 0.975}, {0.999, 4, 1 - 1e-9}} {
 		s := Optimal(c.floor, c.steps)
 		low, high := image(s, c.floor)
 		if low < c.low || high > 2-c.low+1e-12 {
@@ -41,6 +41,53 @@ func TestOptimal(t *testing.T) {
 			if shorter, _ := image(s[:c.steps-1], c.floor); shorter >= c.low {
 				t.Errorf("Optimal(%g, %d) is as good without its last step", c.floor, c.steps)
 			}
+		}
+	}
+}
+
+// TestOptimalPublished: without the safety factor, Optimal is the table of the Polar Express paper, which is for a floor of 1e-3.
+func TestOptimalPublished(t *testing.T) {
+	published := Schedule{
+		{8.28721201814563, -23.595886519098837, 17.300387312530933},
+		{4.107059111542203, -2.9478499167379106, 0.5448431082926601},
+		{3.9486908534822946, -2.908902115962949, 0.5518191394370137},
+		{3.3184196573706015, -2.488488024314874, 0.51004894012372},
+		{2.300652019954817, -1.6689039845747493, 0.4188073119525673},
+		{1.891301407787398, -1.2679958271945868, 0.37680408948524835},
+		{1.8750014808534479, -1.2500016453999487, 0.3750001645474248},
+		{1.875, -1.25, 0.375},
+	}
+	const tol = 1e-10 // near the limit the exchange ends by rounding; the worst here was 4e-11
+	for i, s := range optimal(1e-3, len(published), 1, optimalCushion) {
+		for _, d := range []float64{s.A - published[i].A, s.B - published[i].B, s.C - published[i].C} {
+			if !(math.Abs(d) < tol) {
+				t.Errorf("step %d is %v, published %v", i+1, s, published[i])
+			}
+		}
+	}
+}
+
+// TestOptimalStable: no step takes a large singular value to a small one, where rounding would be all that is left of it.
+// Without the cushion some value ends below 1e-4 on its way.
+func TestOptimalStable(t *testing.T) {
+	const smallest = 0.02
+	for _, floor := range []float64{1e-6, 2e-10} {
+		least := func(cushion float64) float64 {
+			least, schedule := 1.0, optimal(floor, 17, optimalSafety, cushion)
+			for i := range 20_000 {
+				s := 0.05 + 0.95*float64(i)/20_000
+				for _, step := range schedule {
+					s = step.At(s)
+					least = min(least, s)
+				}
+			}
+			return least
+		}
+		if got := least(optimalCushion); got < smallest {
+			t.Errorf("floor %g: a value falls to %.3g", floor, got)
+		}
+		if got := least(0); got > smallest/100 {
+			t.Errorf("floor %g: without a cushion values stay above %.3g: the test has no bite", floor, got)
 		}
 	}
 }
