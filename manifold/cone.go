@@ -88,6 +88,14 @@ func (c cone) projectUnit(x *Node) *Node {
 	return out
 }
 
+// normal returns the nearest direction to x in the normal cone: what project removes.
+func (c cone) normal(x *Node) *Node {
+	if c.symmetric {
+		x = symmetric(x)
+	}
+	return Sub(x, c.project(x))
+}
+
 // cone returns the tangent cone at w with absolute tolerances, as the exported functions define them.
 func (s Set) cone(w *Node, tol float64, opts []matfn.Option) cone {
 	above := func(x *Node, alpha float64) *Node { return matfn.EigStep(x, alpha, opts...) }
@@ -119,19 +127,23 @@ func (s Set) cone(w *Node, tol float64, opts []matfn.Option) cone {
 	return c
 }
 
-// coneRelative returns the tangent cone at w with a tolerance relative to the set's size.
+// coneRelative returns the tangent cone at w with a tolerance relative to the set's size. A w beyond the largest singular value
+// of the set is taken for its multiple that is not, so that what is built on the cone stays bounded.
 func (s Set) coneRelative(w *Node, tol float64, opts []matfn.Option) cone {
+	_, hi := s.band()
 	switch s.Name {
 	case PSD: // the cone is that of any positive multiple of w
 		w = withNorm(w, 1)
-		_, norm, _ := matfn.SpectralNorm(w)
-		return s.cone(scaleBy(w, Reciprocal(oneForZero(norm))), tol, opts)
+		_, size, _ := matfn.SpectralNorm(w)
+		return s.cone(scaleBy(w, Reciprocal(oneForZero(size))), tol, opts)
 	case Spectrahedron:
 		return s.cone(w, tol*(s.Hi-s.Lo), opts)
 	case Band:
 		if s.Lo == s.Hi { // the Stiefel manifold, scaled: the two faces are one
-			return Set{Name: Stiefel}.cone(MulScalar(w, 1/s.Lo), tol, opts)
+			s, w, hi = Set{Name: Stiefel}, MulScalar(w, 1/s.Lo), 1
 		}
 	}
-	return s.cone(w, tol, opts)
+	_, size, _ := matfn.SpectralNorm(w)
+	size = MulScalar(size, 1/hi)
+	return s.cone(scaleBy(w, Reciprocal(Max(size, OnesLike(size)))), tol, opts)
 }

@@ -2,6 +2,7 @@ package manifold
 
 import (
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/gomlx/gomlx/support/exceptions"
@@ -105,7 +106,16 @@ func scaleBy(x, s *Node) *Node {
 	if s.IsScalar() {
 		return Mul(x, s)
 	}
-	return Mul(x, BroadcastToShape(InsertAxes(s, -1, -1), x.Shape()))
+	return Mul(x, spread(s, x))
+}
+
+// spread repeats the numbers of s, shaped as the batch axes, over the matrices of x. The outer product with ones is a vectorised
+// product; a broadcast is an order slower on the Go backend, and one that feeds an elementwise operation breaks a loop there: the
+// backend rewires it after it has compiled the loop's closures.
+func spread(s, x *Node) *Node {
+	dims := x.Shape().Dimensions
+	ones := Ones(x.Graph(), shapes.Make(s.DType(), 1, dims[len(dims)-2]*dims[len(dims)-1]))
+	return Reshape(DotGeneral(Reshape(s, -1, 1), []int{1}, nil, ones, []int{0}, nil), dims...)
 }
 
 // withNorm returns x scaled to the given Frobenius norm, whatever its own; zero stays zero.

@@ -125,14 +125,17 @@ func (s Set) Distance(w *Node, opts ...matfn.Option) *Node {
 	}
 	distance := apart(w, s.Retract(w, opts...))
 	if lo, _ := s.band(); lo > 0 && !s.Symmetric() {
-		// What has no singular value to lift is as far away as the bound.
+		// A direction without a singular value is as far away as the bound. Of one that rounding has left s of in the polar factor,
+		// the retraction accounts for s² of that; the rest is e = 1 - s², written as 2e² - e³, which is the same near one and does
+		// not turn rounding into distance near zero.
 		polar := polarFactor(w, opts)
 		if w.Shape().Dim(-2) > w.Shape().Dim(-1) {
 			polar = transposed(polar)
 		}
 		gram := timesTransposed(polar, polar)
-		missing := Sub(identityLike(gram), gram)
-		distance = Sqrt(Add(Square(distance), MulScalar(sumSquares(missing), lo*lo)))
+		e := Sub(identityLike(gram), gram)
+		missing := Sub(MulScalar(sumSquares(e), 2), inner(times(e, e), e))
+		distance = Sqrt(Add(Square(distance), MulScalar(Max(missing, ZerosLike(missing)), lo*lo)))
 	}
 	return ConvertDType(distance, dtype)
 }

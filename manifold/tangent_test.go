@@ -63,7 +63,7 @@ func TestTangentOracle(t *testing.T) {
 	} {
 		t.Run(test.p.name, func(t *testing.T) {
 			worst := 0.0
-			for i, shape := range shapes {
+			for i, shape := range testShapes {
 				for _, m := range members(t, shape[0], shape[1]) {
 					scale := math.Pow(10, float64(12*(i%3-1)))
 					w := test.p.round(t, m.w)
@@ -135,7 +135,7 @@ func TestTangentProperties(t *testing.T) {
 	} {
 		t.Run(test.p.name, func(t *testing.T) {
 			var worst [4]float64
-			for i, shape := range shapes {
+			for i, shape := range testShapes {
 				for _, m := range members(t, shape[0], shape[1]) {
 					w := test.p.round(t, m.w)
 					unit := func(seed int) *mat.Dense {
@@ -184,7 +184,7 @@ func TestTangentProperties(t *testing.T) {
 func TestBandIsStiefel(t *testing.T) {
 	for _, p := range []precision{single, double} {
 		tol := map[bool]float64{false: 5e-6, true: 1e-12}[p.double] // rounding; the worst here were 3.4e-7 and 7.8e-16
-		for i, shape := range shapes {
+		for i, shape := range testShapes {
 			w := p.round(t, must[*mat.Dense](t)(oracle.Msign(oracle.Gaussian(uint64(i), shape[0], shape[1]))))
 			x := p.round(t, oracle.Gaussian(uint64(i+50), shape[0], shape[1]))
 			want := p.apply(t, tangentOf(Set{Name: Stiefel}, 0, p), w, x)
