@@ -126,8 +126,8 @@ func TestLoRAPlusRatio(t *testing.T) {
 // AdamW's first step does not depend on the gradient's size.
 func TestClip(t *testing.T) {
 	// The norm is summed in another order; inverse fourth roots of L and R amplify the difference where these are weak, here by
-	// the ratio of the two gradients.
-	tols := map[string]float64{"shampoo": 2e-3}
+	// the ratio of the two gradients. A second step of lora-rite is a hundredth of the factors only.
+	tols := map[string]float64{"shampoo": 2e-3, "lora-rite": 1e-4}
 	eachOptimizer(t, func(t *testing.T, name string) {
 		tol := cmp.Or(tols[name], 1e-5)
 		values := mixture(name)
