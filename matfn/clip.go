@@ -7,9 +7,10 @@ import (
 	"github.com/gomlx/gomlx/support/exceptions"
 )
 
-// clipSchedule is the default of the clips and of the eigenvalue functions. What they return is continuous in the singular
-// values, so that a sign that is not yet decided costs at most half the distance from the bound: 5e-7 of the norm here.
-var clipSchedule = append(Optimal(1e-6, 11), newtonSchulz)
+// clipSchedule is the default of the clips and of the eigenvalue functions: signs of what is above 1e-6 of a bound of the
+// norm are 1 to rounding, of what is below 1e-7 of it 0, so that float32's rounding of zero singular values is not lifted.
+// A sign in between costs a continuous function at most half the distance from its bound.
+var clipSchedule = append(Optimal(1e-6, 11), clean, clean)
 
 // clipConfig resolves options for the functions that take signs.
 func clipConfig(function string, forms []Form, opts []Option) config {

@@ -20,7 +20,7 @@ func MsignFlopsOf(m, n int, opts ...Option) int64 {
 }
 
 // SpectralClipFlops returns the operations of the products of SpectralClip for one m x n matrix; those of SpectralHardcap and
-// SpectralClippedWeightDecay have lo 0, those of SpectralReLU an infinite hi. For m = n, one bound and T steps (12 by
+// SpectralClippedWeightDecay have lo 0, those of SpectralReLU an infinite hi. For m = n, one bound and T steps (13 by
 // default) they are 12T + 28 times m³ in the projected form, 12T + 12 nested and 36T + 14 blockwise, where it is the
 // longer side that counts. Panics for a form that a clip does not have.
 func SpectralClipFlops(m, n int, lo, hi float64, opts ...Option) int64 {

@@ -99,7 +99,7 @@ func TestClipFlops(t *testing.T) {
 			}
 		}
 		if m == n {
-			for form, count := range map[Form]int64{Projected: 12*12 + 28, Nested: 12*12 + 12, Blockwise: 36*12 + 14} {
+			for form, count := range map[Form]int64{Projected: 12*13 + 28, Nested: 12*13 + 12, Blockwise: 36*13 + 14} {
 				if got := SpectralClipFlops(m, n, 0, 1, WithForm(form)); got != count*cube(m) {
 					t.Errorf("form %d: counted %d m³, documented %d", form, got/cube(m), count)
 				}
