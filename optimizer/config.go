@@ -48,6 +48,8 @@ type Config struct {
 	Schedule Schedule
 	// ClipNorm bounds the global norm of the gradients before the step; 0 is off. See ClipNote.
 	ClipNorm float64
+	// Manifold keeps hidden matrices in a set. Only for optimizers that move them as muon does.
+	Manifold Manifold
 	// Fallback is the AdamW of embeddings, heads and vectors.
 	Fallback Fallback
 }
@@ -83,6 +85,7 @@ func (c Config) Validate() error {
 	c.checkNumbers(e, add)
 	c.checkDecay(e, c.LearningRate, add)
 	c.checkUses(e, add)
+	c.checkManifold(e, add)
 	if err := c.Schedule.Validate(); err != nil {
 		add("%v", err)
 	}

@@ -82,7 +82,8 @@ func TestEverySettingCounts(t *testing.T) {
 		"RebalanceExponent": func(c *Config) { c.RebalanceEvery, c.RebalanceExponent = 1, 0.5 },
 		"LoRAPlusRatio":     func(c *Config) { c.LoRAPlusRatio = 4 }, "Schedule": func(c *Config) { c.Schedule.WarmupSteps = 5 },
 		"ClipNorm": func(c *Config) { c.ClipNorm = 0.1 }, "Fallback": func(c *Config) { c.Fallback.LearningRate = 0.5 },
-		"Exact": func(c *Config) { c.Exact = true }, "MaxPreconditioned": func(c *Config) { c.MaxPreconditioned = 9 },
+		"Exact":    func(c *Config) { c.Exact = true },
+		"Manifold": func(c *Config) { c.Manifold = Manifold{Set: "ball", Radius: 1} }, "MaxPreconditioned": func(c *Config) { c.MaxPreconditioned = 9 },
 	}
 	fields := reflect.TypeFor[Config]()
 	for i := range fields.NumField() {

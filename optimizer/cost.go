@@ -17,7 +17,7 @@ type Cost struct {
 }
 
 // CostOf returns the cost of a layer of fan-out m and fan-in n: trained as a pair of rank r, or as a dense weight when r is
-// 0 or the optimizer has no rule for pairs.
+// 0 or the optimizer has no rule for pairs; a dense weight is taken as one that cfg.Manifold was chosen for.
 func CostOf(cfg Config, m, n, r int) (Cost, error) {
 	if m < 1 || n < 1 || r < 0 {
 		return Cost{}, fmt.Errorf("cost of a layer: got fan-out %d, fan-in %d, rank %d; want positive widths", m, n, r)
@@ -37,6 +37,12 @@ func CostOf(cfg Config, m, n, r int) (Cost, error) {
 	to, found := e.route(cfg, param.Spec{Role: param.Hidden, FanOut: m, FanIn: n})
 	if !found {
 		return Cost{}, fmt.Errorf("optimizer %s takes low-rank pairs only: give a rank", cfg.Name)
+	}
+	if muon, isMuon := to.rule.(muonRule); isMuon && cfg.Manifold.On() {
+		if cfg.Manifold.set().Symmetric() && m != n {
+			return Cost{}, fmt.Errorf("cost of a layer of fan-out %d and fan-in %d: set %s is of square matrices", m, n, cfg.Manifold.Set)
+		}
+		to.rule = newManifoldRule(muon, cfg.Manifold)
 	}
 	dims := [][]int{{1, m, n}}
 	if to.rule.Layout() == Flat {

@@ -30,7 +30,7 @@ type Route struct {
 // Routes lists how each trainable variable of the store is updated, in the store's order. It returns an error that
 // names every variable that cannot be routed: never tagged, of a role without a rule, or a factor without its partner.
 func (o *Optimizer) Routes(store *mlmodel.Store) ([]Route, error) {
-	groups, err := o.groups(store, slices.DeleteFunc(trainable(store.IterVariables()), bookkeeping))
+	groups, err := o.groups(store, trainableOf(store))
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +79,11 @@ func (gr *Group) sizeOf(i int) int64 {
 		n *= int64(d)
 	}
 	return max(n, 1)
+}
+
+// trainableOf lists the store's trainable variables, without what optimizers and the trainer keep for themselves.
+func trainableOf(store *mlmodel.Store) []*mlmodel.Variable {
+	return slices.DeleteFunc(trainable(store.IterVariables()), bookkeeping)
 }
 
 // trainable collects the trainable variables of an iteration.
@@ -145,6 +150,7 @@ func (o *Optimizer) groups(store mlmodel.StoreProvider, vars []*mlmodel.Variable
 func (o *Optimizer) route(store mlmodel.StoreProvider, vars []*mlmodel.Variable) ([]routed, error) {
 	var all []routed
 	var untagged, refused []string
+	onManifold := o.cfg.Manifold.choice()
 	for _, v := range vars {
 		spec, tagged, err := param.Lookup(store, v)
 		if err != nil {
@@ -171,7 +177,13 @@ func (o *Optimizer) route(store mlmodel.StoreProvider, vars []*mlmodel.Variable)
 			refused = append(refused, fmt.Sprintf("%s has role %s, for which it has no rule", v.Path(), spec.Role))
 			continue
 		}
+		if to, err = onManifold.onto(to, v, spec); err != nil {
+			refused = append(refused, err.Error())
+		}
 		all = append(all, routed{v, spec, to})
+	}
+	if err := onManifold.unmatched(); err != nil {
+		refused = append(refused, err.Error())
 	}
 	if len(untagged) > 0 {
 		refused = append(refused, fmt.Sprintf("trainable variables without a role: %s (say what each is with param.Tag, "+
