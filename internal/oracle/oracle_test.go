@@ -57,6 +57,9 @@ func TestIdentities(t *testing.T) {
 		if err != nil || math.Abs(sigma[0]-1) > tol || (len(sigma) > 1 && math.Abs(sigma[len(sigma)-1]-1e-3) > tol) {
 			t.Errorf("%v: singular values %v, %v", shape, sigma, err)
 		}
+		if _, withVectors, _, err := SVD(x); err != nil || math.Abs(withVectors[len(sigma)-1]-sigma[len(sigma)-1]) > tol {
+			t.Errorf("%v: the smallest singular value is %v, with vectors %v, %v", shape, sigma[len(sigma)-1], withVectors, err)
+		}
 		if norm, err := SpectralNorm(x); err != nil || norm != sigma[0] {
 			t.Errorf("%v: spectral norm %v, %v", shape, norm, err)
 		}
