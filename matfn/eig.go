@@ -84,15 +84,25 @@ func eig(function string, w *Node, opts []Option, fn func(s eigenSigns) *Node, b
 		return ConvertDType(w, dtype)
 	}
 	w = symmetric(w)
-	return ConvertDType(symmetric(fn(eigenSigns{c, w, spectralBound(w), identity(w, m)})), dtype)
+	norm := spectralBound(w)
+	_, zero := nonzero(StopGradient(ReduceMax(Abs(w), -2, -1)))
+	largest := 0.0
+	for _, bound := range bounds {
+		largest = max(largest, math.Abs(bound))
+	}
+	// Against a zero matrix any bound is large.
+	reach := Where(zero, MulScalar(OnesLike(norm), largest), MulScalar(norm, 2))
+	norm = Where(zero, ZerosLike(norm), norm)
+	return ConvertDType(symmetric(fn(eigenSigns{c, w, norm, reach, identity(w, m)})), dtype)
 }
 
 // eigenSigns makes projectors onto eigenvectors of a symmetric w. Bounds and norms are shaped as the batch axes.
 type eigenSigns struct {
 	config
-	w    *Node
-	norm *Node // an upper bound of the spectral norm of w
-	eye  *Node
+	w     *Node
+	norm  *Node // an upper bound of the spectral norm of w, zero for zero
+	reach *Node // the largest bound that is of use
+	eye   *Node
 }
 
 // bound returns a bound for each matrix.
@@ -100,12 +110,13 @@ func (s eigenSigns) bound(value float64) *Node { return MulScalar(OnesLike(s.nor
 
 // upper returns an upper bound of eigenvalues, and lower a lower one. Beyond the norm they have no effect, but rounding grows
 // with them.
-func (s eigenSigns) upper(value float64) *Node { return Min(s.bound(value), MulScalar(s.norm, 2)) }
-func (s eigenSigns) lower(value float64) *Node { return Max(s.bound(value), MulScalar(s.norm, -2)) }
+func (s eigenSigns) upper(value float64) *Node { return Min(s.bound(value), s.reach) }
+func (s eigenSigns) lower(value float64) *Node { return Max(s.bound(value), Neg(s.reach)) }
 
 // sign returns the sign of bound·I - w.
 func (s eigenSigns) sign(bound *Node) *Node {
-	return s.msign(Sub(scaleBy(s.eye, bound), s.w), Add(s.norm, Abs(bound)))
+	norm, _ := nonzero(Add(s.norm, Abs(bound)))
+	return s.msign(Sub(scaleBy(s.eye, bound), s.w), norm)
 }
 
 // below returns the projector onto eigenvectors below the bound, above that onto those above it, both half there at the bound.
