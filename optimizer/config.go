@@ -48,6 +48,12 @@ type Config struct {
 	Schedule Schedule
 	// ClipNorm bounds the global norm of the gradients before the step; 0 is off. See ClipNote.
 	ClipNorm float64
+	// SpectralBudget is beta: s·‖A Bᵀ‖, the spectral norm of a pair's product, is brought back to it after every step; 0 is off.
+	// SpectralBudgetMode says how (BudgetModes), and SpectralBudgetDecay, in (0, 1], what share of the excess clipped-decay
+	// takes away in a step. See budget.go.
+	SpectralBudget      float64
+	SpectralBudgetMode  string
+	SpectralBudgetDecay float64
 	// Manifold keeps hidden matrices in a set. Only for optimizers that move them as muon does.
 	Manifold Manifold
 	// Fallback is the AdamW of embeddings, heads and vectors.
@@ -70,7 +76,7 @@ func Default(name string) (Config, error) {
 		return Config{}, err
 	}
 	cfg := e.defaults
-	cfg.Name = name
+	cfg.Name, cfg.SpectralBudgetMode, cfg.SpectralBudgetDecay = name, BudgetHardcap, defaultBudgetDecay
 	return cfg, nil
 }
 
@@ -86,6 +92,7 @@ func (c Config) Validate() error {
 	c.checkDecay(e, c.LearningRate, add)
 	c.checkUses(e, add)
 	c.checkManifold(e, add)
+	c.checkBudget(e, add)
 	if err := c.Schedule.Validate(); err != nil {
 		add("%v", err)
 	}

@@ -84,6 +84,11 @@ func TestEverySettingCounts(t *testing.T) {
 		"ClipNorm": func(c *Config) { c.ClipNorm = 0.1 }, "Fallback": func(c *Config) { c.Fallback.LearningRate = 0.5 },
 		"Exact":    func(c *Config) { c.Exact = true },
 		"Manifold": func(c *Config) { c.Manifold = Manifold{Set: "ball", Radius: 1} }, "MaxPreconditioned": func(c *Config) { c.MaxPreconditioned = 9 },
+		"SpectralBudget":     func(c *Config) { c.SpectralBudget = 1e-4 },
+		"SpectralBudgetMode": func(c *Config) { c.SpectralBudget, c.SpectralBudgetMode = 1e-4, BudgetClippedDecay },
+		"SpectralBudgetDecay": func(c *Config) {
+			c.SpectralBudget, c.SpectralBudgetMode, c.SpectralBudgetDecay = 1e-4, BudgetClippedDecay, 0.5
+		},
 	}
 	fields := reflect.TypeFor[Config]()
 	for i := range fields.NumField() {
@@ -97,8 +102,9 @@ func TestEverySettingCounts(t *testing.T) {
 			continue
 		}
 		base := func(*Config) {}
-		if name == "RebalanceExponent" {
-			base = changes["RebalanceEvery"]
+		if needs := map[string]string{"RebalanceExponent": "RebalanceEvery", "SpectralBudgetMode": "SpectralBudget",
+			"SpectralBudgetDecay": "SpectralBudgetMode"}[name]; needs != "" {
+			base = changes[needs]
 		}
 		if !counts(t, base, change) {
 			t.Errorf("Config.%s changes nothing", name)

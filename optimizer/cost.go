@@ -32,7 +32,12 @@ func CostOf(cfg Config, m, n, r int) (Cost, error) {
 		if to.rule.Layout() == Flat {
 			dims = [][]int{{(m + n) * r}}
 		}
-		return costOf(to.rule, dims, true), nil
+		cost := costOf(to.rule, dims, true)
+		if cfg.SpectralBudget > 0 {
+			_, capped := BudgetFlops(m, n, r)
+			cost.Flops += capped
+		}
+		return cost, nil
 	}
 	to, found := e.route(cfg, param.Spec{Role: param.Hidden, FanOut: m, FanIn: n})
 	if !found {

@@ -130,6 +130,9 @@ func (o *Optimizer) Apply(scope *mlmodel.Scope, g *Graph, updates []VarGrad) {
 	for i, gr := range groups {
 		o.update(scope, gr, rates, count, stacked[i])
 	}
+	if err := o.keepBudget(scope, g, groups); err != nil {
+		panic(err)
+	}
 }
 
 // update builds the step of one group from its stacked gradients.
@@ -147,7 +150,7 @@ func (o *Optimizer) update(scope *mlmodel.Scope, gr *Group, rates map[rateName]*
 		step.slots[slot.Name] = slot
 	}
 	values := gr.stack(dtype, func(v *mlmodel.Variable) *Node { return v.NodeValue(rate) })
-	gr.assign(gr.to.rule.Update(step, values, grads))
+	gr.assign(o.cfg.bounded(gr, gr.to.rule.Update(step, values, grads)))
 }
 
 // advance increments the global step and the count of updates, and returns this step's learning rates and count.

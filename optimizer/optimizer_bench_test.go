@@ -31,9 +31,9 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-func benchmarkStep(b *testing.B, name string) {
+func benchmarkStep(b *testing.B, name string, changes ...func(*Config)) {
 	store, paths := smolAdapters(b)
-	o := mustNew(b, setting(b, name))
+	o := mustNew(b, setting(b, name, changes...))
 	exec, err := mlmodel.NewExec(check.Backend(b), store, func(scope *mlmodel.Scope, unit *Node) *Node {
 		var updates []VarGrad
 		for _, path := range paths {
