@@ -34,8 +34,8 @@ func nearestMember(t testing.TB, m Manifold, w *mat.Dense) *mat.Dense {
 	return must[*mat.Dense](t)(oracle.Msign(w))
 }
 
-// tangent projects on the tangent cone of a set at w, by decomposition.
-func tangent(t testing.TB, m Manifold, w, x *mat.Dense) *mat.Dense {
+// tangentByDecomposition projects on the tangent cone of a set at w, by decomposition.
+func tangentByDecomposition(t testing.TB, m Manifold, w, x *mat.Dense) *mat.Dense {
 	t.Helper()
 	const tol = manifold.DefaultTol
 	switch m.Set {
@@ -78,7 +78,7 @@ func TestManifoldOracle(t *testing.T) {
 					scale := math.Sqrt(float64(rows) / float64(cols))
 					at := scaled(1/scale, first)
 					momentum := add(scaled(cfg.Momentum*(1-cfg.Momentum), g1), scaled(1-cfg.Momentum, g2))
-					d := tangent(t, m, at, scaled(-1, momentum))
+					d := tangentByDecomposition(t, m, at, scaled(-1, momentum))
 					if norm == "frobenius" {
 						d = scaled(1/mat.Norm(d, 2), d)
 					} else {

@@ -103,7 +103,7 @@ func ParseManifold(text string) (Manifold, error) {
 		}
 		seen[key], last = true, key
 	}
-	m = m.resolved()
+	m = m.Resolved()
 	return m, m.Validate()
 }
 
@@ -152,8 +152,8 @@ func (m Manifold) Settings() (out [][2]string) {
 	return out
 }
 
-// resolved says what was left to choose.
-func (m Manifold) resolved() Manifold {
+// Resolved returns the settings with what was left to choose.
+func (m Manifold) Resolved() Manifold {
 	if !m.On() {
 		return m
 	}
@@ -167,7 +167,7 @@ func (m Manifold) set() manifold.Set {
 }
 
 func (m Manifold) solver() manifold.Solver {
-	m = m.resolved()
+	m = m.Resolved()
 	return manifold.Solver{Name: m.Solver, Norm: m.Norm, Steps: m.Steps}
 }
 

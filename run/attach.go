@@ -10,7 +10,8 @@ import (
 )
 
 // attach creates what trains: the pairs of an adapter, the pairs of a low-rank model, or all weights. A resumed run takes
-// its variables from its newest readable checkpoint. The probe is measured between the two, at the start of training.
+// its variables from its newest readable checkpoint. The probe is measured between the two, at the start of training, when
+// weights that are to stay in a set have been brought into it.
 func (s *Session) attach(ctx context.Context) error {
 	checkpoint, err := s.findCheckpoint()
 	if err != nil {
@@ -25,6 +26,9 @@ func (s *Session) attach(ctx context.Context) error {
 		err = s.decoder.SetTrainable(s.store, true)
 	}
 	if err != nil {
+		return err
+	}
+	if err := s.optimizer.Retract(s.backend, s.store); err != nil {
 		return err
 	}
 	if err := s.probe.begin(s); err != nil {

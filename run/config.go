@@ -1,5 +1,7 @@
 package run
 
+import "github.com/polargo/polar/optimizer"
+
 // Config decides a run. Every field is a command-line flag and a key of the configuration file: the flag of LearningRate
 // is --learning-rate and its key learning_rate. Zero values of Steps, LearningRate, Alpha and the like mean "choose for
 // me"; Prepare replaces them, and the resolved configuration is written into the run folder.
@@ -40,6 +42,8 @@ type Config struct {
 	WarmupFraction       float64 `help:"Warm-up as a fraction of the steps, when --warmup-steps is 0." default:"0" group:"optimizer"`
 	DecayFraction        float64 `help:"wsd: final fraction of the steps that decays." default:"0.4" group:"optimizer"`
 	FallbackLearningRate float64 `help:"AdamW rate of embeddings, heads and vectors when they train; 0 chooses (with adamw and sgd on a model: the learning rate)." default:"0" group:"optimizer"`
+
+	Manifold optimizer.Manifold `help:"Keep hidden matrices in a set, as 'set=ball,radius=4': sets psd, spectrahedron (lo, hi), ball (radius), band (lo, hi), stiefel, in units of the width scale; norm spectral or frobenius; solver oracle, alternating, pdhg or dual; steps; params (names or globs; last)." placeholder:"SETTINGS" group:"optimizer"`
 
 	// The loop.
 	Steps        int     `help:"Optimizer steps; 0 takes --epochs." default:"0" group:"loop"`

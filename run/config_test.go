@@ -23,6 +23,8 @@ func adamw(c *Config) { c.Optimizer, c.LearningRate = "adamw", 0.05 }
 
 func allWeights(c *Config) { c.Rank, c.Optimizer, c.LearningRate = 0, "adamw", 0.01 }
 
+func dense(c *Config) { c.Rank, c.Optimizer, c.LearningRate = 0, "muon", 0.02 }
+
 func overshooting(c *Config) {
 	c.Rank, c.Optimizer, c.LearningRate, c.Steps, c.WarmupSteps, c.Schedule, c.EvalEvery, c.SaveEvery = 0, "adamw", 0.3, 9, 9, "constant", 1, 1
 }
@@ -68,6 +70,7 @@ func settings(t *testing.T, texts map[string]string) map[string]setting {
 		"WarmupSteps":          {nil, func(c *Config) { c.WarmupSteps = 3 }},
 		"WarmupFraction":       {nil, func(c *Config) { c.WarmupFraction = 0.5 }},
 		"DecayFraction":        {func(c *Config) { c.Schedule = "wsd" }, func(c *Config) { c.DecayFraction = 1 }},
+		"Manifold":             {dense, func(c *Config) { c.Manifold = optimizer.Manifold{Set: "ball", Radius: 1} }},
 		"FallbackLearningRate": {allWeights, func(c *Config) { c.FallbackLearningRate = 1e-3 }},
 
 		"Steps":        {nil, func(c *Config) { c.Steps = 5 }},

@@ -65,6 +65,9 @@ func (s *Session) planNotes() {
 	} else if c.Export == "best" {
 		note("evaluated every %d steps; the weights of the lowest validation loss are exported (--export last takes the last ones)", c.EvalEvery)
 	}
+	if c.Manifold.On() {
+		note("manifold %s: its weights begin at the nearest matrix of the set and stay in it", c.Manifold)
+	}
 	if note := optimizer.ClipNote(s.settings); note != "" {
 		s.Plan.Notes = append(s.Plan.Notes, note)
 	}

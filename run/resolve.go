@@ -38,6 +38,7 @@ func (c Config) resolve(now time.Time) Config {
 	if c.Export == "" {
 		c.Export = "best"
 	}
+	c.Manifold = c.Manifold.Resolved()
 	c.chooseRates()
 	if c.Out == "" {
 		c.Out = filepath.Join("runs", c.name()+"-"+now.Format("20060102-150405"))
@@ -137,7 +138,7 @@ func (c Config) optimizer() (optimizer.Config, error) {
 	settings.LearningRate, settings.WeightDecay, settings.Momentum = c.LearningRate, c.WeightDecay, c.Momentum
 	settings.Nesterov, settings.ClipNorm, settings.Scale = c.Nesterov, c.ClipNorm, c.WidthScale
 	settings.LoRAPlusRatio, settings.RebalanceEvery = c.LoRAPlusRatio, c.RebalanceEvery
-	settings.Guard = c.Guard
+	settings.Guard, settings.Manifold = c.Guard, c.Manifold
 	if c.described().Beta2 {
 		settings.Beta2 = c.Beta2
 	}

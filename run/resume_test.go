@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/polargo/polar/optimizer"
 )
 
 // cases are the kinds of runs whose state differs: every start of an adapter, all weights, low-rank weights from scratch.
@@ -25,6 +27,9 @@ func cases(t *testing.T) map[string]Config {
 	out["all weights"] = full
 	dense := scratch(t, text)
 	out["scratch"] = dense
+	inSet := scratch(t, text)
+	inSet.Manifold = optimizer.Manifold{Set: "ball", Radius: 1, Solver: "pdhg", Steps: 3} // with state of its own
+	out["scratch in a ball"] = inSet
 	pairs := scratch(t, text)
 	lab := *pairs.Lab
 	lab.PairRank, pairs.Lab, pairs.Optimizer = 2, &lab, "lora-muon"

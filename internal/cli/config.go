@@ -36,7 +36,7 @@ func (configPath) BeforeResolve(ctx *kong.Context, trace *kong.Path) error {
 }
 
 // settings are the values of a configuration file by flag name, in the forms that kong's mappers take: a string for
-// scalars, []any for lists.
+// scalars and mappings, []any for lists.
 type settings map[string]any
 
 // Validate is part of kong.Resolver; the values were checked when they were read.
@@ -78,6 +78,10 @@ func readSettings(path string, text []byte, flags []*kong.Flag) (settings, error
 			}
 			lines[flag.Name] = line
 			value, err := flagValue(flag, pair.Value)
+			var nested *nestedError
+			if errors.As(err, &nested) {
+				line = nested.line
+			}
 			if err != nil {
 				return nil, fail("%w", err)
 			}
@@ -151,6 +155,9 @@ func nearKey(key string, flags []*kong.Flag) string {
 
 // flagValue converts a node to what the flag's mapper takes, or says what the flag wants instead.
 func flagValue(flag *kong.Flag, node ast.Node) (any, error) {
+	if target, ok := reflect.New(flag.Target.Type()).Interface().(mapping); ok {
+		return mappingValue(target, node)
+	}
 	if flag.Target.Kind() != reflect.Slice {
 		text, err := scalar(node)
 		if err != nil {

@@ -44,6 +44,15 @@ func TestConfigErrorsNameFileLineAndNearestKey(t *testing.T) {
 		"twice, an alias":   {"lr: 1\nlearning_rate: 2\n", []string{`run.yaml:2: learning_rate: set twice, first on line 1`}},
 		"not a key":         {"config: other.yaml\n", []string{`run.yaml:1: unknown key "config"`}},
 		"syntax":            {"model: m\n  rank: [1\n", []string{`run.yaml:`}},
+		"manifold's key":    {"manifold:\n  set: ball\n  radios: 1\n", []string{`run.yaml:3: manifold: unknown key "radios"; known: set, radius,`, `did you mean "radius"?`}},
+		"manifold's number": {"manifold: {set: ball,\n  radius: big}\n", []string{`run.yaml:2: manifold: radius: want a number, got "big"`}},
+		"manifold's steps":  {"\nmanifold: {set: psd, steps: 1.5}\n", []string{`run.yaml:2: manifold: steps: want a whole number, got "1.5"`}},
+		"manifold's set":    {"manifold: {set: bal, radius: 1}\n", []string{`run.yaml:1: manifold: unknown set "bal"; known: psd, spectrahedron, ball, band, stiefel; did you mean "ball"?`}},
+		"manifold as text":  {"rank: 0\nmanifold: set=ball\n", []string{`run.yaml:2: manifold: set ball wants a positive radius`}},
+		"manifold's value":  {"manifold:\n  set:\n", []string{`run.yaml:2: manifold: set: has no value`}},
+		"manifold nested":   {"manifold:\n  set: {a: b}\n", []string{`run.yaml:2: manifold: set: want a plain value`}},
+		"manifold twice":    {"manifold:\n  set: psd\n  set: ball\n", []string{`run.yaml:3: set: set twice, first on line 2`}},
+		"manifold a list":   {"manifold: [set, psd]\n", []string{`run.yaml:1: manifold: want 'key: value' lines or one text`}},
 		"no mapping":        {"- a\n- b\n", []string{`run.yaml:1: want lines of the form 'key: value'`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +91,29 @@ func TestConfigNumbers(t *testing.T) {
 	}
 }
 
+// TestManifoldForms: the flag, one text in a file, keys below the setting's own and keys in braces mean the same.
+func TestManifoldForms(t *testing.T) {
+	want := "set=ball,radius=4,norm=spectral,solver=alternating,steps=2,params=q_proj,*.up_proj"
+	file := func(text string) []string { return []string{"--config", configFile(t, text)} }
+	for name, args := range map[string][]string{
+		"flag":   {"--manifold", "set=ball,radius=4,steps=2,params=q_proj,*.up_proj"},
+		"text":   file("manifold: set=ball,radius=4,steps=2,params=q_proj,*.up_proj\n"),
+		"keys":   file("manifold:\n  set: ball\n  radius: 4\n  steps: 2\n  params:\n    - q_proj\n    - '*.up_proj'\n"),
+		"braces": file("manifold: {set: ball, radius: 4.0, solver: alternating, steps: 2, params: [q_proj, \"*.up_proj\"]}\n"),
+	} {
+		f := newFake(t)
+		if status := f.main(t.Context(), append([]string{"train", "--quiet"}, args...)); status != statusOK {
+			t.Errorf("%s: %s", name, f.err.String())
+		} else if got := f.configs[0].Manifold.String(); got != want {
+			t.Errorf("%s: read as %q, want %q", name, got, want)
+		}
+	}
+	f := newFake(t)
+	if status := f.main(t.Context(), append([]string{"train", "--quiet", "--manifold="}, file("manifold: {set: psd}\n")...)); status != statusOK || f.configs[0].Manifold.On() {
+		t.Errorf("an empty flag does not turn the file's manifold off: %s %v", f.err.String(), f.configs)
+	}
+}
+
 func TestFlagBeatsConfigBeatsDefault(t *testing.T) {
 	f := newFake(t)
 	path := configFile(t, "model: m\ndata: d\nrank: 8\nbatch: 32\ntargets: [q_proj, \"/a{1,2}/\"]\npacking: false\nguard: true\n")
@@ -99,8 +131,11 @@ func TestFlagBeatsConfigBeatsDefault(t *testing.T) {
 
 // otherValue returns a text that differs from any default for a field, one of its choices where it has choices.
 func otherValue(field reflect.StructField) string {
-	if field.Name == "Optimizer" {
+	switch field.Name {
+	case "Optimizer":
 		return "sgd"
+	case "Manifold":
+		return "set=psd"
 	}
 	if choices := strings.Split(field.Tag.Get("enum"), ","); len(choices) > 1 {
 		for _, choice := range choices {
@@ -183,7 +218,8 @@ func part(cfg run.Config, command string) reflect.Value {
 }
 
 func TestPrintedConfigCanBeFedBack(t *testing.T) {
-	odd := []string{"--lr=2e-5", "--targets=q_proj", "--targets=v_proj", "--sample-prompt=a \"b\": #c\n\td", "--no-packing", "--seed=-3", "--model=yes", "--data=1e5"}
+	odd := []string{"--lr=2e-5", "--targets=q_proj", "--targets=v_proj", "--sample-prompt=a \"b\": #c\n\td", "--no-packing", "--seed=-3", "--model=yes", "--data=1e5",
+		"--manifold=set=spectrahedron,lo=-1,hi=1e-3,params=q_proj,*.v_proj,solver=pdhg"}
 	f := newFake(t)
 	if status := f.main(t.Context(), append([]string{"finetune", "--print-config"}, odd...)); status != statusOK {
 		t.Fatal(f.err.String())

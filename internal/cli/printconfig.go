@@ -34,6 +34,9 @@ func printConfig(out io.Writer, parsed *kong.Context) error {
 
 // yamlValue writes a flag's value as YAML on one line.
 func yamlValue(value reflect.Value) string {
+	if mapped, ok := value.Interface().(pairs); ok {
+		return yamlMapping(mapped)
+	}
 	switch value.Kind() {
 	case reflect.Float64:
 		return strconv.FormatFloat(value.Float(), 'g', -1, 64)
