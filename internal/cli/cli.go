@@ -129,7 +129,7 @@ func (p *program) execute(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err := parser.Parse(joinNegatives(args))
 	if err != nil {
 		return err
 	}

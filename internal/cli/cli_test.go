@@ -147,7 +147,7 @@ func TestMainReportsWithBuffers(t *testing.T) {
 }
 
 func TestHelpOfEveryCommandHasExamples(t *testing.T) {
-	for _, command := range []string{"quickstart", "finetune", "train", "generate", "merge"} {
+	for _, command := range []string{"quickstart", "finetune", "train", "generate", "merge", "matrix", "step", "optimizers"} {
 		f := newFake(t)
 		if status := f.main(t.Context(), []string{command, "--help"}); status != statusOK {
 			t.Errorf("%s --help: status %d", command, status)

@@ -15,7 +15,9 @@ type grammar struct {
 	Train      trainCommand      `cmd:"" help:"Train a small character-level model from scratch on plain text."`
 	Generate   generateCommand   `cmd:"" help:"Generate text with a model, with or without an adapter."`
 	Merge      mergeCommand      `cmd:"" help:"Fold an adapter into its model and write a Hugging Face folder."`
-	Optimizers optimizersCommand `cmd:"" help:"List the optimizers."`
+	Matrix     matrixCommand     `cmd:"" help:"Compute a matrix function of arrays in .npy or safetensors files."`
+	Step       stepCommand       `cmd:"" help:"Take one step of an optimizer on tensors in a safetensors file."`
+	Optimizers optimizersCommand `cmd:"" help:"List the optimizers and what a step of each costs."`
 	Version    versionCommand    `cmd:"" help:"Print the versions of polar, Go and the libraries that decide the numbers."`
 
 	Debug bool `help:"Print details and the stack of an error."`
@@ -30,6 +32,7 @@ var groups = []kong.Group{
 	{Key: "optimizer", Title: "Optimizer"},
 	{Key: "loop", Title: "Training loop"},
 	{Key: "sampling", Title: "Sampling"},
+	{Key: "matrix", Title: "Matrices"},
 	{Key: "run", Title: "Run"},
 	{Key: "output", Title: "Output"},
 }

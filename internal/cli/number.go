@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -47,4 +48,23 @@ func withoutUnderscores(text string) (string, error) {
 		}
 	}
 	return strings.ReplaceAll(text, "_", ""), nil
+}
+
+// joinNegatives writes a negative number that follows a flag as that flag's value, --lo -0.3 as --lo=-0.3: the parser takes
+// what begins with - for another flag.
+func joinNegatives(args []string) []string {
+	var out []string
+	for i, arg := range args {
+		if arg == "--" {
+			return append(out, args[i:]...)
+		}
+		if i > 0 && strings.HasPrefix(arg, "-") && strings.HasPrefix(args[i-1], "--") && !strings.Contains(args[i-1], "=") {
+			if _, err := strconv.ParseFloat(arg, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+				out[len(out)-1] += "=" + arg
+				continue
+			}
+		}
+		out = append(out, arg)
+	}
+	return out
 }
