@@ -32,7 +32,8 @@ type Config struct {
 	// Scale multiplies the step of a hidden matrix or pair of fan-out m and fan-in n: "rms" sqrt(m/n), "none" 1, "jordan"
 	// sqrt(max(1, m/n)), "moonlight" 0.2·sqrt(max(m, n)). Only for the msign family.
 	Scale string
-	// Guard bounds the second-order term of a LoRA-Muon step; see guard.go. Only for lora-muon.
+	// Guard bounds the second-order term of a step on a pair; see guard.go. For the rules that divide by a pair's factors: lora-muon,
+	// lora-rite-core and lora-rite.
 	Guard bool
 	// RebalanceEvery moves scale between A and B every so many steps (0: never); RebalanceExponent, in (0, 1], says how
 	// much of their imbalance. W does not move. Only for lora-muon.

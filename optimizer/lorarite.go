@@ -10,7 +10,8 @@ var loraRITEEntry = entry{
 	summary: "low-rank pairs: second moments in polar coordinates, carried along as the basis turns (LoRA-RITE)",
 	uses:    uses{beta2: true, beta2Sum: true},
 	msign:   true,
-	defaults: Config{LearningRate: 0.1, WeightDecay: 0.01, Momentum: 0.9, Beta2: 0.999, Scale: "rms", Guard: true, LoRAPlusRatio: 1,
+	// Twice lora-muon's rate: an average of directions is shorter than the direction of an average.
+	defaults: Config{LearningRate: 0.2, WeightDecay: 0.01, Momentum: 0.9, Beta2: 0.999, Scale: "rms", Guard: true, LoRAPlusRatio: 1,
 		Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
 		return routePairs(cfg, spec, loraRITERule{

@@ -122,6 +122,33 @@ func TestLoRARITEFirstStep(t *testing.T) {
 	}
 }
 
+// TestLoRARITEIllConditioned: exact first steps from factors of condition number up to 1e4 and gradients that do not belong to them.
+func TestLoRARITEIllConditioned(t *testing.T) {
+	const tol = 1e-5 // of the change: the results are stored in float32
+	for i, shape := range stateShapes {
+		for _, cond := range []float64{1, 100, 1e4} {
+			st := randomState(t, i, shape[0], shape[1], shape[2], cond)
+			rng := random(i, 7)
+			if i%2 == 0 {
+				st.gA, st.gB = gaussian(rng, shape[0], shape[2]), gaussian(rng, shape[1], shape[2])
+			}
+			cfg := setting(t, "lora-rite", noDecay, func(c *Config) { c.Exact, c.Guard, c.LearningRate, c.Scale = true, false, 1, "none" })
+			values := pair("l", st.a, st.b, 1)
+			got := after(t, cfg, values, []*mat.Dense{st.gA, st.gB})
+			off := func(rate float64) float64 {
+				ref := riteOf(cfg, st.a, st.b, 1)
+				if ref.LearningRate = rate; ref.Step(st.gA, st.gB) != nil {
+					t.Fatal("the reference fails")
+				}
+				return max(relative(sub(got[0], st.a), sub(ref.A, st.a)), relative(sub(got[1], st.b), sub(ref.B, st.b)))
+			}
+			if e := off(1); !(e <= tol) || !(off(1+3*tol) > tol) {
+				t.Errorf("%v, condition number %g: %.1e from the reference, want at most %g; a longer step %.1e", shape, cond, e, tol, off(1+3*tol))
+			}
+		}
+	}
+}
+
 // TestLoRARITEGauge: (A, B) → (A G, B G⁻ᵀ) for any invertible G does not change the path of W, over several steps with all of the
 // state in use; without the transport of the moments, which momentum on factors lacks, it does.
 func TestLoRARITEGauge(t *testing.T) {

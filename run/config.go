@@ -33,7 +33,7 @@ type Config struct {
 	Beta2                float64 `help:"Second-moment average; -1 chooses the optimizer's usual one." default:"-1" group:"optimizer"`
 	Nesterov             bool    `help:"Nesterov momentum." group:"optimizer"`
 	WidthScale           string  `help:"Scale of a muon step by the layer's shape: rms, none, jordan or moonlight." enum:"rms,none,jordan,moonlight" default:"rms" group:"optimizer"`
-	Guard                bool    `help:"Bound lora-muon's second-order term when a factor is tiny." default:"true" negatable:"" group:"optimizer"`
+	Guard                bool    `help:"Bound the second-order term of a lora-muon or lora-rite step when a factor is tiny." default:"true" negatable:"" group:"optimizer"`
 	RebalanceEvery       int     `help:"Rebalance the factors' scalar gauge every N steps; 0 never does." default:"0" group:"optimizer"`
 	LoRAPlusRatio        float64 `name:"lora-plus-ratio" help:"AdamW: rate of PEFT's lora_B as a multiple of lora_A's (LoRA+)." default:"1" group:"optimizer"`
 	ClipNorm             float64 `help:"Clip the gradient's global norm; 0 does not." default:"0" group:"optimizer"`
