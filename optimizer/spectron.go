@@ -10,10 +10,10 @@ import (
 )
 
 var spectronEntry = entry{
-	name:     "spectron",
-	summary:  "low-rank pairs: Muon on each factor, the step bounded on the product by the factors' spectral norms",
-	uses:     uses{nesterov: true},
-	msign:    true,
+	name:    "spectron",
+	summary: "low-rank pairs: Muon on each factor, the step bounded on the product by the factors' spectral norms",
+	uses:    uses{nesterov: true},
+	msign:   true,
 	// Twice lora-muon's rate: eta bounds the step, which is mostly about half of it.
 	defaults: Config{LearningRate: 0.2, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", LoRAPlusRatio: 1, Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {

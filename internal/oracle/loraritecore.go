@@ -52,8 +52,8 @@ func triangularIncrement(moment, other *mat.Dense, factor float64) (*mat.Dense, 
 	}
 	var inverse mat.TriDense
 	if err := inverse.InverseTri(upper); err != nil {
-		if _, illConditioned := err.(mat.Condition); !illConditioned || math.IsInf(inverse.At(0, 0), 0) {
-			return nil, fmt.Errorf("oracle: the triangular factor has no inverse: %w", err)
+		if condition, illConditioned := err.(mat.Condition); !illConditioned || float64(condition) > 1/rankTol {
+			return nil, fmt.Errorf("oracle: a factor without full rank has no triangular inverse: %w", err)
 		}
 	}
 	var inner mat.Dense
