@@ -93,8 +93,8 @@ func InvSqrtFlopsOf(r int, opts ...Option) int64 {
 	if !resolve("InvSqrt", 0, nil, opts).exact {
 		return InvSqrtFlops(r, RootSteps)
 	}
-	// The root, a bound of the norm by three squarings, the projector, and two products with it.
-	return InvSqrtFlops(r, len(exactRoot())) + 2*3*cube(r) + directFlops(r, r, len(exactProjector())) + 2*2*cube(r)
+	// The root, a bound of the norm by three squarings, and the projector and its square.
+	return InvSqrtFlops(r, len(exactRoot())) + 2*3*cube(r) + directFlops(r, r, len(exactProjector())) + 2*cube(r)
 }
 
 // InvSqrtFlops returns the operations of steps steps of InvSqrt on one r x r matrix: 8r³ a step, less the first product

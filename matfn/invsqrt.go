@@ -67,19 +67,19 @@ func invSqrt(p *Node, steps Schedule, c config) *Node {
 	squares, zero := nonzero(sumSquares(p))
 	norm := Sqrt(squares)
 	p = Add(scaleBy(p, Reciprocal(norm)), MulScalar(eye, Ridge))
-	x := iterateRoot(p, eye, steps)
+	x := iterateRoot(p, eye, steps, rootSafety)
 	// 1/sqrt(‖P‖_F), as two roots because the norm itself may not be a float32.
 	factor := Reciprocal(Mul(Sqrt(largest), Sqrt(norm)))
 	x = scaleBy(x, Where(zero, ZerosLike(factor), factor))
 	return ConvertDType(x, dtype)
 }
 
-// iterateRoot returns p^{-1/2} for p with eigenvalues in [1e-5, 1].
-func iterateRoot(p, eye *Node, steps Schedule) (x *Node) {
+// iterateRoot returns p^{-1/2} for p with eigenvalues in the interval of the steps, squared, and of 1. safety is g.
+func iterateRoot(p, eye *Node, steps Schedule, safety float64) (x *Node) {
 	for i, s := range steps {
-		b, c := s.B/math.Pow(rootSafety, 3), s.C/math.Pow(rootSafety, 5)
+		b, c := s.B/math.Pow(safety, 3), s.C/math.Pow(safety, 5)
 		q := Add(MulScalar(p, b), MulScalar(product(p, p), c))
-		q = Add(q, MulScalar(eye, s.A/rootSafety))
+		q = Add(q, MulScalar(eye, s.A/safety))
 		if i == 0 {
 			x = q
 		} else {

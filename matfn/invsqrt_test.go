@@ -117,7 +117,7 @@ func TestRootIteration(t *testing.T) {
 		}
 		return flat(x)
 	}
-	got := flat(apply1(t, func(x *Node) *Node { return iterateRoot(x, identity(x, 4), rootSchedule) }, rounded(t, p)))
+	got := flat(apply1(t, func(x *Node) *Node { return iterateRoot(x, identity(x, 4), rootSchedule, rootSafety) }, rounded(t, p)))
 	for _, i := range []int{0, 15} { // the block that is not symmetric, and the tiny eigenvalue, which dwarfs it
 		part := func(x []float64) []float64 { return []float64{x[i], x[(i+1)%16]} }
 		check.Close(t, fmt.Sprint("element ", i), part(got), part(recurrence(1.001, true)), wellTol)
