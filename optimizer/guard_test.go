@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/polargo/polar/internal/check"
+	"github.com/polargo/polar/internal/oracle"
 )
 
 // spikeTol is how far above the starting loss a guarded run may go.
@@ -88,5 +89,38 @@ func TestSpectralBound(t *testing.T) {
 	}
 	if got := bound(mat.NewDense(3, 3, nil)); got != 0 {
 		t.Errorf("zero has bound %g", got)
+	}
+}
+
+// TestProductBound: of the inverse roots of a pair it is at least 1/σ_min(A Bᵀ), at most r^{1/16} times that, and the same in every
+// gauge; zero for a zero factor.
+func TestProductBound(t *testing.T) {
+	const m, n, r, slack = 20, 16, 8, 1e-4 // rounding, of roots of condition number 100
+	bound := func(a, b *mat.Dense) float64 {
+		roots := func(x *mat.Dense) *tensors.Tensor { return batchOfOne(must[*mat.Dense](t)(oracle.GramInvSqrt(x))) }
+		out, err := CallOnce(check.Backend(t), func(x, y *Node) *Node { return Reshape(productBound(x, y)) }, roots(a), roots(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return float64(tensors.ToScalar[float32](out))
+	}
+	rng := random(3, 9)
+	a, b := gaussian(rng, m, r), gaussian(rng, n, r)
+	values := must[[]float64](t)(oracle.SingularValues(mul(a, b.T())))
+	want := 1 / values[r-1]
+	got := bound(a, b)
+	if !(got >= want*(1-slack) && got <= want*math.Pow(r, 1.0/16)*(1+slack)) {
+		t.Errorf("bound %g for a norm of %g", got, want)
+	}
+	g := must[*mat.Dense](t)(oracle.RandomMatrix(1, r, r, 10))
+	var inverse mat.Dense
+	if err := inverse.Inverse(g); err != nil {
+		t.Fatal(err)
+	}
+	if again := bound(mul(a, g), mul(b, inverse.T())); !(math.Abs(again/got-1) <= slack) {
+		t.Errorf("bound %g, in another gauge %g", got, again)
+	}
+	if zero := bound(a, mat.NewDense(n, r, nil)); zero != 0 {
+		t.Errorf("bound %g beside a zero factor", zero)
 	}
 }

@@ -76,7 +76,7 @@ func (r loraMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 	half := Div(MulScalar(eta, 0.5), k)
 	scaleA, scaleB := half, half
 	if r.guard {
-		scaleA = Mul(half, guardFactor(halfSteps(eta, spectralBound(rootA), spectralBound(rootB))))
+		scaleA = Mul(half, guardFactor(halfSteps(eta, productBound(rootA, rootB))))
 	}
 	// The factors go on the small roots: a product with them costs less than a pass over the step.
 	stepA, stepB := times(Mul(rootB, scaleA), dA), times(Mul(rootA, scaleB), dB)

@@ -93,7 +93,7 @@ func (r loraRITERule) Update(s *Step, values, grads []*Node) []*Node {
 	scaleA, scaleB := Div(eta, k), Div(eta, k)
 	if r.guard {
 		norms := Mul(rowNorm(sideA.moment), rowNorm(sideB.moment))
-		scaleA = Mul(scaleA, guardFactor(Mul(Mul(eta, norms), Mul(spectralBound(rootA), spectralBound(rootB)))))
+		scaleA = Mul(scaleA, guardFactor(Mul(Mul(eta, norms), productBound(rootA, rootB))))
 	}
 	stepA, stepB := times(Mul(sideA.root, scaleA), sideA.moment), times(Mul(sideB.root, scaleB), sideB.moment)
 	return []*Node{Sub(Mul(a, k), Transpose(stepA, 1, 2)), Sub(Mul(b, k), Transpose(stepB, 1, 2))}

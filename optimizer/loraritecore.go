@@ -70,14 +70,11 @@ func (r loraRITECoreRule) Update(s *Step, values, grads []*Node) []*Node {
 	half := Div(MulScalar(eta, 0.5), k)
 	scaleA, scaleB := half, half
 	if r.guard {
-		scaleA = Mul(half, guardFactor(halfSteps(eta, triangularBound(inverseA), triangularBound(inverseB))))
+		scaleA = Mul(half, guardFactor(halfSteps(eta, productBound(Transpose(inverseB, 1, 2), inverseA))))
 	}
 	stepA, stepB := times(Mul(inverseB, scaleA), dA), times(Mul(inverseA, scaleB), dB)
 	return []*Node{Sub(Mul(a, k), Transpose(stepA, 1, 2)), Sub(Mul(b, k), Transpose(stepB, 1, 2))}
 }
-
-// triangularBound is spectralBound of (t tᵀ)^{1/2}, whose norm is t's, for any square t [k, r, r].
-func triangularBound(t *Node) *Node { return Sqrt(schattenNorm(timesTransposed(t, t), 2)) }
 
 // choleskyPivot is the ratio of a pivot to the largest diagonal entry of the Gram matrix below which it is rounding: float32
 // leaves about 1e-7·r of that entry.

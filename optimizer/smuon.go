@@ -78,7 +78,7 @@ func (r sMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 	scaleA := whole
 	if r.guard {
 		// Twice the halves: a start with one zero factor reaches the limit after its first step here as well.
-		scaleA = Mul(whole, guardFactor(MulScalar(halfSteps(eta, spectralBound(t.rootA), spectralBound(t.rootB)), 2)))
+		scaleA = Mul(whole, guardFactor(MulScalar(halfSteps(eta, productBound(t.rootA, t.rootB)), 2)))
 	}
 	a = Sub(Mul(a, k), Transpose(Mul(stepA, scaleA), 1, 2))
 	b = Sub(Mul(b, k), Transpose(Mul(stepB, whole), 1, 2))
