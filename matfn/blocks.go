@@ -40,7 +40,7 @@ func (b blocks) polynomial(s Step, eyeP, eyeR *Node) blocks {
 // one-sided forms leave 1e-6 of w where it is large.
 func (c config) hardcapBlockwise(w, norm, beta *Node) *Node {
 	eyeP, eyeR := identity(w, w.Shape().Dim(-2)), identity(w, w.Shape().Dim(-1))
-	largest := Max(norm, beta)
+	largest, _ := nonzero(Max(norm, beta))
 	h := Div(beta, largest)
 	half := Reciprocal(Add(Div(norm, largest), h)) // the norm of H is at most norm + beta, which may not be a float32
 	h = Mul(h, half)

@@ -121,6 +121,7 @@ func (c config) msign(x, bound *Node) *Node {
 			squares, _ = nonzero(sumSquares(x))
 		}
 	} else {
+		bound, _ = nonzero(bound)
 		x, squares = scaleBy(x, Reciprocal(bound)), OnesLike(bound)
 	}
 	switch {

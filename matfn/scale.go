@@ -56,10 +56,11 @@ func sumSquares(x *Node) *Node {
 	return DotGeneral(x, []int{-2, -1}, batch, x, []int{-2, -1}, batch)
 }
 
-// nonzero returns s with zeros replaced by one (NaN stays), and where s was zero.
+// nonzero returns s >= 0 with zeros replaced by one and subnormal numbers, whose reciprocals are infinite, by the smallest normal
+// one (NaN stays), and where s was zero.
 func nonzero(s *Node) (safe, zero *Node) {
 	zero = Equal(s, ZerosLike(s))
-	return Where(zero, OnesLike(s), s), zero
+	return Max(Where(zero, OnesLike(s), s), MulScalar(OnesLike(s), smallestNormal(s.DType()))), zero
 }
 
 // maxAbs returns the largest absolute entry of each matrix, one for a zero matrix, shaped as the batch axes, as a constant
@@ -68,6 +69,14 @@ func maxAbs(x *Node) *Node {
 	x = StopGradient(Abs(x))
 	safe, _ := nonzero(ReduceMax(x, -2, -1))
 	return safe
+}
+
+// smallestNormal returns the smallest normal number of float32 or float64.
+func smallestNormal(dtype dtypes.DType) float64 {
+	if dtype == dtypes.Float64 {
+		return 0x1p-1022
+	}
+	return 0x1p-126
 }
 
 // scaleBy multiplies each matrix of x by its number in s, shaped as the batch axes.
