@@ -80,7 +80,8 @@ func exactInvSqrt(p *Node) *Node {
 	p = scaleBy(p, Reciprocal(bound))
 	// The root of zero is a large number on its way to none: zero eigenvalues become one first and are taken away again.
 	zero := Sub(eye, symmetric(iterateDirect(p, exactProjector())))
-	zero = productNT(zero, zero) // rounding of 1e-15 elsewhere would hide eigenvalues of 1e-12; its square does not
+	zero = productNT(zero, zero) // what rounding adds elsewhere, 1e-15, would hide eigenvalues of 1e-12; its square does not
+
 	x := iterateRoot(Add(p, zero), eye, exactRoot(), 1) // Optimal has a safety factor of its own, which its last step leaves out
 	x = symmetric(Sub(x, zero))
 	return scaleBy(x, Reciprocal(Sqrt(bound)))
