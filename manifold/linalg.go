@@ -98,8 +98,16 @@ func largest(x *Node) (value, safe *Node) {
 	return value, oneForZero(value)
 }
 
-// oneForZero returns s with zeros replaced by one; NaN stays.
-func oneForZero(s *Node) *Node { return Where(Equal(s, ZerosLike(s)), OnesLike(s), s) }
+// oneForZero returns s with zeros replaced by one and other numbers below the normal ones, whose reciprocal is infinite, by the
+// smallest normal one; NaN stays.
+func oneForZero(s *Node) *Node {
+	normal := 0x1p-126
+	if s.DType() == dtypes.Float64 {
+		normal = 0x1p-1022
+	}
+	safe := Where(Equal(s, ZerosLike(s)), OnesLike(s), s)
+	return Max(safe, MulScalar(OnesLike(s), normal))
+}
 
 // scaleBy multiplies each matrix of x by its number in s, shaped as the batch axes.
 func scaleBy(x, s *Node) *Node {
