@@ -62,8 +62,11 @@ func (r adamRule) Update(s *Step, values, grads []*Node) []*Node {
 
 // step updates the moments kept in the states m and v with grad and returns eta·m̂/(√v̂ + epsilon).
 func (r adamRule) step(s *Step, mName, vName string, grad *Node) *Node {
-	m := s.Momentum(mName, grad, r.beta1, false)
-	v := s.Momentum(vName, Square(grad), r.beta2, false)
+	return r.quotient(s, s.Momentum(mName, grad, r.beta1, false), s.Momentum(vName, Square(grad), r.beta2, false))
+}
+
+// quotient returns eta·m̂/(√v̂ + epsilon).
+func (r adamRule) quotient(s *Step, m, v *Node) *Node {
 	// m̂/(√v̂ + ε) = m·c/(√v + ε·√(1-beta2ᵗ)) with c = √(1-beta2ᵗ)/(1-beta1ᵗ): the corrections stay scalars.
 	root := Sqrt(oneMinusPower(r.beta2, s.Count))
 	denominator := Add(Sqrt(v), MulScalar(root, r.epsilon))

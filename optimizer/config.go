@@ -24,8 +24,8 @@ type Config struct {
 	// Beta2 is the second moment's beta, Epsilon the term added to its root, where the optimizer has one. Shampoo takes a Beta2
 	// of 1 for a sum that forgets nothing.
 	Beta2, Epsilon float64
-	// MaxPreconditioned is the longest side of a matrix for which Shampoo keeps a preconditioner when the matrix has a shorter
-	// side; 0 is no limit.
+	// MaxPreconditioned is the longest side of a matrix for which Shampoo and SOAP keep a preconditioner when the matrix has a
+	// shorter side; 0 is no limit.
 	MaxPreconditioned int
 	// Nesterov looks one step ahead along the momentum, where the optimizer knows it.
 	Nesterov bool

@@ -22,7 +22,7 @@ import (
 // convergenceRates are learning rates at which each optimizer solves the problem of TestConverges.
 var convergenceRates = map[string]float64{
 	"lora-muon": 0.3, "muon": 0.1, "factor-muon": 0.1, "adamw": 0.05, "sgd": 0.02, "spectron": 1, "lora-rite-core": 0.3, "lora-rite": 0.3, "smuon": 0.3, "rprec-adamw": 0.05,
-	"shampoo": 0.1,
+	"shampoo": 0.1, "soap": 0.05,
 }
 
 // hiddenRules names the rule of hidden matrices where it is not the optimizer's own.

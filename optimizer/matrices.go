@@ -29,3 +29,6 @@ func isNonzero(p *Node) *Node {
 	largest := ReduceAndKeep(Abs(p), ReduceMax, 1, 2)
 	return Where(Equal(largest, ZerosLike(largest)), ZerosLike(largest), OnesLike(largest))
 }
+
+// frobeniusNorm returns the norms of the matrices of x [k, m, n]: [k, 1, 1].
+func frobeniusNorm(x *Node) *Node { return Sqrt(ReduceAndKeep(Square(x), ReduceSum, 1, 2)) }

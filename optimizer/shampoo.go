@@ -132,8 +132,7 @@ func (r shampooRule) root(s *Step, p *Node, fourth bool) *Node {
 		ridge = shampooRidgeExact
 	}
 	p, scale := unitScale(p)
-	norm := Sqrt(ReduceAndKeep(Square(p), ReduceSum, 1, 2))
-	p = Add(p, Mul(identities(p), MulScalar(norm, ridge)))
+	p = Add(p, Mul(identities(p), MulScalar(frobeniusNorm(p), ridge)))
 	if !fourth {
 		return Div(s.InvSqrt(p), Sqrt(scale))
 	}

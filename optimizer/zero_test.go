@@ -13,7 +13,7 @@ import (
 // What every optimizer does with zeros.
 
 // factorWise holds the optimizers of pairs whose step of a factor is not preconditioned by the other one.
-var factorWise = map[string]bool{"factor-muon": true, "adamw": true, "sgd": true, "spectron": true, "shampoo": true}
+var factorWise = map[string]bool{"factor-muon": true, "adamw": true, "sgd": true, "spectron": true, "shampoo": true, "soap": true}
 
 // zeroFactorMoves returns how far each factor of a pair moves when B is set to zero after two steps, so that its gradient to A
 // is zero but A's moment is not, relative to the step that the same state gives with B in place.

@@ -30,12 +30,17 @@ func (o Adam) Direction(old Moments, grad mat.Matrix, count int) (*mat.Dense, Mo
 	squares := mat.DenseCopyOf(grad)
 	squares.MulElem(squares, squares)
 	next := Moments{blend(o.Beta1, old.M, grad), blend(o.Beta2, old.V, squares)}
+	return o.quotient(next.M, next.V, count), next, nil
+}
+
+// quotient returns m̂/(√v̂ + epsilon) in the count-th step.
+func (o Adam) quotient(m, v *mat.Dense, count int) *mat.Dense {
 	c1, c2 := 1-math.Pow(o.Beta1, float64(count)), 1-math.Pow(o.Beta2, float64(count))
-	direction := mat.DenseCopyOf(next.M)
-	direction.Apply(func(i, j int, m float64) float64 {
-		return m / c1 / (math.Sqrt(next.V.At(i, j)/c2) + o.Epsilon)
-	}, direction)
-	return direction, next, nil
+	out := mat.DenseCopyOf(m)
+	out.Apply(func(i, j int, m float64) float64 {
+		return m / c1 / (math.Sqrt(v.At(i, j)/c2) + o.Epsilon)
+	}, out)
+	return out
 }
 
 // Apply returns (1 - lambda·eta) x - eta·direction.
