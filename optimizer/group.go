@@ -116,6 +116,11 @@ func (gr *Group) stack(dtype dtypes.DType, node func(*mlmodel.Variable) *Node) [
 
 // assign stores the members' slices of the stacked values as the variables' new values.
 func (gr *Group) assign(stacked []*Node) {
+	gr.unstack(stacked, func(v *mlmodel.Variable, x *Node) { v.SetNodeValue(as(v.DType(), x)) })
+}
+
+// unstack calls do with each member's slices of the stacked values, in the shapes of the variables.
+func (gr *Group) unstack(stacked []*Node, do func(v *mlmodel.Variable, x *Node)) {
 	flat := gr.to.rule.Layout() == Flat
 	offset := 0
 	for k, m := range gr.members {
@@ -131,8 +136,7 @@ func (gr *Group) assign(stacked []*Node) {
 					x = Transpose(x, 0, 1)
 				}
 			}
-			x = Reshape(x, v.Shape().Dimensions...)
-			v.SetNodeValue(as(v.DType(), x))
+			do(v, Reshape(x, v.Shape().Dimensions...))
 		}
 	}
 }

@@ -137,7 +137,13 @@ func (o *Optimizer) Apply(scope *mlmodel.Scope, g *Graph, updates []VarGrad) {
 
 // update builds the step of one group from its stacked gradients.
 func (o *Optimizer) update(scope *mlmodel.Scope, gr *Group, rates map[rateName]*Node, count *Node, grads []*Node) {
-	dtype := o.cfg.dtype()
+	step := o.stepOf(scope, gr, o.cfg.dtype(), rates, count)
+	values := gr.stack(o.cfg.dtype(), func(v *mlmodel.Variable) *Node { return v.NodeValue(step.Rate) })
+	gr.assign(o.cfg.bounded(gr, gr.to.rule.Update(step, values, grads)))
+}
+
+// stepOf returns what the rule of a group sees of a step in the given dtype.
+func (o *Optimizer) stepOf(scope *mlmodel.Scope, gr *Group, dtype dtypes.DType, rates map[rateName]*Node, count *Node) *Step {
 	rate := as(dtype, rates[gr.to.rate])
 	if gr.to.multiple != 1 {
 		rate = MulScalar(rate, gr.to.multiple)
@@ -149,8 +155,7 @@ func (o *Optimizer) update(scope *mlmodel.Scope, gr *Group, rates map[rateName]*
 	for _, slot := range gr.to.rule.State(gr.Dims()) {
 		step.slots[slot.Name] = slot
 	}
-	values := gr.stack(dtype, func(v *mlmodel.Variable) *Node { return v.NodeValue(rate) })
-	gr.assign(o.cfg.bounded(gr, gr.to.rule.Update(step, values, grads)))
+	return step
 }
 
 // advance increments the global step and the count of updates, and returns this step's learning rates and count.
