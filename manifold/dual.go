@@ -26,7 +26,7 @@ func (p problem) dual(steps int, start []*Node) (direction *Node, next []*Node) 
 		}
 	}
 	state := append([]*Node{ZerosLike(p.g)}, multipliers...)
-	state = loop(steps, state, nil, p.dualStep)
+	_, state = loop(steps, state, nil, p.dualStep)
 	return state[0], []*Node{Sub(p.shifted(state[1:]), p.g)}
 }
 

@@ -36,10 +36,18 @@ func (s Solver) DirectionFlops(set Set, m, n int, opts ...matfn.Option) int64 {
 	if s.Norm == Spectral {
 		best = matfn.MsignFlopsOf(m, n, inside...)
 	}
-	cone := set.coneFlops(m, n, opts) + matfn.SpectralNormFlops(m, n, matfn.MinPowerSteps)
+	cone := set.coneFlops(m, n, opts)
+	if set.Name != Spectrahedron { // the norm of w
+		cone += matfn.SpectralNormFlops(m, n, matfn.MinPowerSteps)
+	}
 	switch s.Name {
 	case Alternating:
-		return cone + steps*(project+best)
+		clean := int64(0)
+		if s.Norm == Spectral {
+			m, n := int64(min(m, n)), int64(max(m, n))
+			clean = 2 * (2*n*m*m + m*m*m)
+		}
+		return cone + steps*(project+best) + (steps-1)*clean
 	case PDHG:
 		bounded := int64(0)
 		switch {
@@ -51,7 +59,7 @@ func (s Solver) DirectionFlops(set Set, m, n int, opts ...matfn.Option) int64 {
 		}
 		return cone + 2*(project+best) + steps*(project+bounded) // the start, from nothing and from the step before
 	case Dual:
-		return cone + 2*project + 2*best + steps*(project+best)
+		return cone + 2*project + 2*best + steps*(project+best) + set.liftFlops(m, n) // the last for the next step's start
 	}
 	return best
 }
@@ -82,6 +90,14 @@ func (s Set) coneFlops(m, n int, opts []matfn.Option) int64 {
 	}
 	wide := 2 * int64(n) * int64(m) * int64(m)
 	return s.bounds() * (matfn.EigStepFlops(m, opts...) + 2*wide)
+}
+
+// liftFlops returns the operations of adding up what belongs to the multipliers.
+func (s Set) liftFlops(m, n int) int64 {
+	if s.Symmetric() {
+		return 0
+	}
+	return s.bounds() * 2 * int64(max(m, n)) * int64(min(m, n)) * int64(min(m, n))
 }
 
 // projectFlops returns the operations of one projection onto a cone, or of one step on its multipliers.

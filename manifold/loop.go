@@ -9,12 +9,12 @@ import (
 )
 
 // loop calls step at most steps times on the number of steps done, a scalar of the state's dtype, and the state; after a step it
-// ends unless more holds, a scalar bool (nil: always). It has no gradient.
+// ends unless more holds, a scalar bool (nil: always). It returns the number of steps and the state. It has no gradient.
 //
 // The first step is built outside of the loop, the others are one node of the graph. That is also what makes the loop work:
 // GoMLX keeps one node for each scalar constant of a graph, and one that is first needed inside a closure is then used by other
 // closures and by the graph around it, where it is never computed. The first step has them all.
-func loop(steps int, state []*Node, more func(state []*Node) *Node, step func(i *Node, state []*Node) []*Node) []*Node {
+func loop(steps int, state []*Node, more func(state []*Node) *Node, step func(i *Node, state []*Node) []*Node) (done *Node, last []*Node) {
 	g, dtype := state[0].Graph(), state[0].DType()
 	advance := func(i *Node, state []*Node) []*Node {
 		state = step(i, state)
@@ -27,7 +27,7 @@ func loop(steps int, state []*Node, more func(state []*Node) *Node, step func(i 
 	}
 	all := advance(ScalarZero(g, dtype), state)
 	if steps == 1 {
-		return all[2:]
+		return all[1], all[2:]
 	}
 	parameters := func(g *Graph) (inside []*Node) {
 		inside = append(inside, Parameter(g, "done", shapes.Make(dtypes.Bool)))
@@ -42,5 +42,6 @@ func loop(steps int, state []*Node, more func(state []*Node) *Node, step func(i 
 		inside := parameters(g)
 		return advance(inside[1], inside[2:])
 	})
-	return While(condition, body, all...)[2:]
+	all = While(condition, body, all...)
+	return all[1], all[2:]
 }

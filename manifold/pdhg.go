@@ -21,11 +21,12 @@ const (
 //
 //	min <G, B> + i(‖A‖ <= 1) + i(B in the cone),  A = B, with the multiplier Y
 //
-// and returns A, whose norm is at most one, and what to start the next step from: A, and Y - G, which is in the normal cone.
+// and returns A, whose norm is at most one, what to start the next step from, which is A and Y - G in the normal cone, and how
+// many iterations it took.
 // It starts from one alternating step, for which Y = -proj(-G), or from what came before where that has the better dual value
 // -‖Y‖ (dual norm). It stops when all matrices of the batch have a gap below pdhgGap.
-func (p problem) pdhg(steps int, start []*Node) (direction *Node, next []*Node) {
-	projected := p.cone.project(Neg(p.g))
+func (p problem) pdhg(steps int, start []*Node) (direction *Node, next []*Node, iterations *Node) {
+	projected := p.projected(Neg(p.g))
 	y := Neg(projected)
 	a := p.best(projected)
 	if start != nil {
@@ -33,8 +34,8 @@ func (p problem) pdhg(steps int, start []*Node) (direction *Node, next []*Node) 
 		better := LessThan(p.dualNorm(before), inner(projected, a))
 		a, y = choose(better, start[0], a), choose(better, before, y)
 	}
-	state := loop(steps, []*Node{a, a, a, a, y}, p.apart, p.pdhgStep)
-	return state[0], []*Node{state[0], Sub(state[4], p.g)}
+	iterations, state := loop(steps, []*Node{a, a, a, a, y}, p.apart, p.pdhgStep)
+	return state[0], []*Node{state[0], Sub(state[4], p.g)}, iterations
 }
 
 // pdhgStep is one iteration on [A, B, Ã, B̃, Y].

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/support/exceptions"
 	"github.com/polargo/polar/matfn"
@@ -130,7 +131,7 @@ func (s Solver) Direction(set Set, w, g *Node, start []*Node, opts ...matfn.Opti
 	case Alternating:
 		d = p.alternating(s.Steps)
 	case PDHG:
-		d, next = p.pdhg(s.Steps, from)
+		d, next, _ = p.pdhg(s.Steps, from)
 	case Dual:
 		d, next = p.dual(s.Steps, from)
 	}
@@ -198,10 +199,33 @@ func (p problem) bounded(x *Node) *Node {
 // alternating projects on the cone and takes the norm's best direction, in turn, from -g.
 func (p problem) alternating(steps int) *Node {
 	d := Neg(p.g)
-	for range steps {
-		d = p.best(p.cone.project(d))
+	for i := range steps {
+		if i > 0 && p.norm == Spectral {
+			d = cleaned(d)
+		}
+		d = p.best(p.projected(d))
 	}
 	return d
+}
+
+// projected returns the projection of a direction of the gradient's size onto the cone, zero where nothing but rounding is left of
+// it: a polar factor would make a whole step of that.
+func (p problem) projected(x *Node) *Node {
+	rounding := 1e-5
+	if x.DType() == dtypes.Float64 {
+		rounding = 1e-12
+	}
+	out := p.cone.project(x)
+	left := GreaterThan(sumSquares(out), MulScalar(sumSquares(x), rounding*rounding))
+	return scaleBy(out, ConvertDType(left, x.DType()))
+}
+
+// cleaned takes small singular values of a polar factor to zero: s becomes 2.5 s³ - 1.5 s⁵, which is flat at 0 and at 1. Where a
+// matrix has no singular value, rounding leaves one of 1e-7, and the polar factor makes 2e-3 of it; one more polar factor of
+// that would make it 1, in a direction that means nothing.
+func cleaned(d *Node) *Node {
+	gram := timesTransposed(d, d)
+	return times(Sub(MulScalar(gram, 2.5), MulScalar(times(gram, gram), 1.5)), d)
 }
 
 // choose takes from each batch entry a where first is true, b elsewhere.

@@ -135,7 +135,7 @@ func TestTangentProperties(t *testing.T) {
 	} {
 		t.Run(test.p.name, func(t *testing.T) {
 			var worst [4]float64
-			for i, shape := range testShapes {
+			for i, shape := range testShapes[:6] {
 				for _, m := range members(t, shape[0], shape[1]) {
 					w := test.p.round(t, m.w)
 					unit := func(seed int) *mat.Dense {
