@@ -61,10 +61,11 @@ func invSqrt(p *Node, steps Schedule, c config) *Node {
 	eye := identity(p, r)
 	largest := maxAbs(p)
 	p = scaleBy(p, Reciprocal(largest))
-	if c.exact {
-		return ConvertDType(scaleBy(exactInvSqrt(p), Reciprocal(Sqrt(largest))), dtype)
-	}
 	squares, zero := nonzero(sumSquares(p))
+	if c.exact {
+		factor := Reciprocal(Sqrt(largest))
+		return ConvertDType(scaleBy(exactInvSqrt(p), Where(zero, ZerosLike(factor), factor)), dtype)
+	}
 	norm := Sqrt(squares)
 	p = Add(scaleBy(p, Reciprocal(norm)), MulScalar(eye, Ridge))
 	x := iterateRoot(p, eye, steps, rootSafety)
