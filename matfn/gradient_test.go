@@ -1,11 +1,13 @@
 package matfn
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/polargo/polar/internal/check"
@@ -103,6 +105,119 @@ func TestSpectralNormGradient(t *testing.T) {
 	var want mat.Dense
 	want.Mul(u.Slice(0, 4, 0, 1), v.Slice(0, 7, 0, 1).T())
 	check.Close(t, "sigma", wide(got), flat(&want), gradientTol)
+}
+
+// gradient64 is gradientOf in float64, input and result included.
+func gradient64(t testing.TB, fn func(x *Node) *Node, x, c *mat.Dense) []float64 {
+	t.Helper()
+	tensor := func(x *mat.Dense) *tensors.Tensor {
+		m, n := x.Dims()
+		return tensors.FromFlatDataAndDimensions(flat(mat.DenseCopyOf(x)), m, n)
+	}
+	gradient := func(x, c *Node) *Node { return Gradient(inner(fn)(x, c), x)[0] }
+	out := must[*tensors.Tensor](t)(ExecOnce(check.Backend(t), gradient, tensor(x), tensor(c)))
+	return tensors.MustCopyFlatData[float64](out)
+}
+
+// gradientCase is a function with its oracle. Its bounds lie between singular values or eigenvalues of the test's matrices.
+type gradientCase struct {
+	name    string
+	square  bool
+	forms   []Form
+	fn      func(x *Node, opts ...Option) *Node
+	oracle  func(x mat.Matrix) (*mat.Dense, error)
+	another func(x mat.Matrix) (*mat.Dense, error) // whose gradient must not pass
+}
+
+var gradientCases = []gradientCase{
+	{"SpectralClip", false, []Form{Projected, Nested, Blockwise},
+		func(x *Node, opts ...Option) *Node { return SpectralClip(x, 0.3, 0.8, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralClip(x, 0.3, 0.8) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralClip(x, 0.2, 0.8) }},
+	{"SpectralClip to one value", false, []Form{Projected},
+		func(x *Node, opts ...Option) *Node { return SpectralClip(x, 0.6, 0.6, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralClip(x, 0.6, 0.6) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralClip(x, 0.6, 0.8) }},
+	{"SpectralHardcap", false, []Form{Projected, Nested, Blockwise},
+		func(x *Node, opts ...Option) *Node { return SpectralHardcap(x, 0.6, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralHardcap(x, 0.6) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralHardcap(x, 0.8) }},
+	{"SpectralReLU", false, []Form{Projected, Nested},
+		func(x *Node, opts ...Option) *Node { return SpectralReLU(x, 0.6, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralReLU(x, 0.6) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralReLU(x, 0.4) }},
+	{"SpectralClippedWeightDecay", false, []Form{Projected, Nested, Blockwise},
+		func(x *Node, opts ...Option) *Node { return SpectralClippedWeightDecay(x, 0.6, 0.3, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralClippedWeightDecay(x, 0.6, 0.3) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.SpectralClippedWeightDecay(x, 0.6, 0.2) }},
+	{"EigClip", true, []Form{Direct, Gram},
+		func(x *Node, opts ...Option) *Node { return EigClip(x, -0.6, 0.5, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.EigClip(x, -0.6, 0.5) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.EigClip(x, -0.6, 0.8) }},
+	{"EigReLU", true, []Form{Direct, Gram},
+		func(x *Node, opts ...Option) *Node { return EigReLU(x, -0.6, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.EigReLU(x, -0.6) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.EigReLU(x, -0.1) }},
+	{"EigHardcap", true, []Form{Direct, Gram},
+		func(x *Node, opts ...Option) *Node { return EigHardcap(x, 0.5, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.EigHardcap(x, 0.5) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.EigHardcap(x, 0.1) }},
+	{"EigStep", true, []Form{Direct, Gram},
+		func(x *Node, opts ...Option) *Node { return EigStep(x, 0.5, opts...) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.EigStep(x, 0.5) },
+		func(x mat.Matrix) (*mat.Dense, error) { return oracle.EigStep(x, 0.1) }},
+	{"ProjPSD", true, []Form{Direct, Gram},
+		func(x *Node, opts ...Option) *Node { return ProjPSD(x, opts...) }, oracle.ProjPSD, oracle.ProjNSD},
+	{"ProjNSD", true, []Form{Direct, Gram},
+		func(x *Node, opts ...Option) *Node { return ProjNSD(x, opts...) }, oracle.ProjNSD, oracle.ProjPSD},
+}
+
+// TestClipGradients: of clips and eigenvalue functions in all forms, in float32 and WithExact, against differences of the oracles.
+func TestClipGradients(t *testing.T) {
+	const (
+		// What float32 rounds in the 13 steps of a sign grows with their slopes, up to 8 a step; the worst here was 4.5e-3.
+		clipGradientTol  = 1e-2
+		exactGradientTol = 1e-7 // the differences themselves are good to 1e-9
+	)
+	for _, c := range gradientCases {
+		shapes := [][2]int{{4, 6}, {6, 4}, {5, 5}}
+		if c.square {
+			shapes = shapes[2:]
+		}
+		for _, shape := range shapes {
+			x := random(t, 13, shape[0], shape[1], 4) // singular values from 1 to 0.25
+			if c.square {
+				x = rounded(t, withEigenvalues(t, 3, 1, 0.7, 0.25, -0.4, -0.9))
+			}
+			weights := rounded(t, oracle.Gaussian(14, shape[0], shape[1]))
+			want := differences(t, c.oracle, x, weights)
+			if other := differences(t, c.another, x, weights); check.Relative(other, want) < 3*clipGradientTol {
+				t.Errorf("%s %v: the gradient of another function passes", c.name, shape)
+			}
+			for _, form := range c.forms {
+				name := fmt.Sprintf("%s, form %d, %v", c.name, form, shape)
+				single := gradientOf(t, func(x *Node) *Node { return c.fn(x, WithForm(form)) }, x, weights)
+				check.Close(t, name, wide(single), want, clipGradientTol)
+				double := gradient64(t, func(x *Node) *Node { return c.fn(x, WithForm(form), WithExact()) }, x, weights)
+				check.Close(t, name+", exact", double, want, exactGradientTol)
+			}
+		}
+	}
+}
+
+// TestExactGradients: of Msign and InvSqrt WithExact.
+func TestExactGradients(t *testing.T) {
+	const tol = 1e-7
+	for _, shape := range [][2]int{{4, 6}, {6, 4}, {5, 5}} {
+		x, c := random(t, 13, shape[0], shape[1], 4), rounded(t, oracle.Gaussian(14, shape[0], shape[1]))
+		want := differences(t, oracle.Msign, x, c)
+		for name, form := range forms {
+			check.Close(t, name, gradient64(t, msign(WithForm(form), WithExact()), x, c), want, tol)
+		}
+	}
+	p, c := psd(t, 15, 5, 20), rounded(t, oracle.Gaussian(16, 5, 5))
+	want := differences(t, func(p mat.Matrix) (*mat.Dense, error) { return oracle.InvSqrt(p, 0) }, p, c)
+	check.Close(t, "InvSqrt", gradient64(t, func(p *Node) *Node { return InvSqrt(p, WithExact()) }, p, c), want, tol)
 }
 
 // TestGradientsAreFinite: at zero, and in a batch where another matrix is zero, gradients are numbers, for half precision
