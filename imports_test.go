@@ -17,6 +17,7 @@ var layers = map[string]int{
 	"examples":     90, // and every package under it
 	"bench":        90, // and every package under it
 	"internal/cli": 90,
+	"recipe":       80,
 	"run":          70,
 	"model/hf":     61, // joins a model and its tokenizer
 	"model":        60,

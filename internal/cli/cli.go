@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	experiments "github.com/polargo/polar/recipe"
 	"github.com/polargo/polar/run"
 )
 
@@ -32,6 +33,7 @@ type program struct {
 	prepare        func(context.Context, run.Config, run.Sink) (*trainer, error)
 	notify         func(chan<- os.Signal) (stop func())
 	recipe         recipe
+	reproduce      func(context.Context, experiments.Options, func(experiments.Event)) (*experiments.Summary, error) // nil for the real one
 	warnedSlow     bool
 }
 

@@ -17,6 +17,7 @@ type grammar struct {
 	Merge      mergeCommand      `cmd:"" help:"Fold an adapter into its model and write a Hugging Face folder."`
 	Matrix     matrixCommand     `cmd:"" help:"Compute a matrix function of arrays in .npy or safetensors files."`
 	Step       stepCommand       `cmd:"" help:"Take one step of an optimizer on tensors in a safetensors file."`
+	Reproduce  reproduceCommand  `cmd:"" help:"Repeat a published experiment and judge its claims."`
 	Optimizers optimizersCommand `cmd:"" help:"List the optimizers and what a step of each costs."`
 	Version    versionCommand    `cmd:"" help:"Print the versions of polar, Go and the libraries that decide the numbers."`
 
