@@ -24,7 +24,7 @@ type matrixCommand struct {
 	Out      string   `short:"o" help:"File to write: .npy, float32, of the input's shape." placeholder:"OUT.npy" group:"output"`
 	Lo       *float64 `help:"Lower bound." placeholder:"A" group:"matrix"`
 	Hi       *float64 `help:"Upper bound." placeholder:"B" group:"matrix"`
-	Beta     *float64 `help:"Upper bound of hardcap and clipped-decay." placeholder:"B" group:"matrix"`
+	Beta     *float64 `help:"Upper bound of hardcap, clipped-decay and eig-hardcap." placeholder:"B" group:"matrix"`
 	Alpha    *float64 `help:"Lower bound of relu and eig-relu; threshold of eig-step." placeholder:"A" group:"matrix"`
 	Lambda   *float64 `help:"clipped-decay: fraction of the excess over --beta that is taken away." placeholder:"L" group:"matrix"`
 	Radius   *float64 `help:"Radius of the ball." placeholder:"R" group:"matrix"`

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -10,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -131,6 +135,8 @@ func TestMatrixFunctions(t *testing.T) {
 			func(x mat.Matrix, s float64) (*mat.Dense, error) { return oracle.EigClip(x, -0.3*s, 0.5*s) }, 1},
 		{"eig-relu", signed, func(s float64) []string { return []string{"--alpha", f(-0.3 * s)} },
 			func(x mat.Matrix, s float64) (*mat.Dense, error) { return oracle.EigReLU(x, -0.3*s) }, 1},
+		{"eig-hardcap", signed, func(s float64) []string { return []string{"--beta", f(-0.1 * s)} },
+			func(x mat.Matrix, s float64) (*mat.Dense, error) { return oracle.EigHardcap(x, -0.1*s) }, 1},
 		{"psd", signed, func(float64) []string { return nil }, func(x mat.Matrix, _ float64) (*mat.Dense, error) { return oracle.ProjPSD(x) }, 1},
 		{"nsd", signed, func(float64) []string { return nil }, func(x mat.Matrix, _ float64) (*mat.Dense, error) { return oracle.ProjNSD(x) }, 1},
 		{"eig-step", signed, func(s float64) []string { return []string{"--alpha", f(0.1 * s)} },
@@ -297,11 +303,8 @@ func TestMatrixSchedules(t *testing.T) {
 				out := filepath.Join(t.TempDir(), "o.npy")
 				must(t, "matrix", "msign", "--schedule", name+finish, "--form="+form, in, "-o", out)
 				check.Close(t, name+finish+" "+form, loadNPY(t, out, 3, 9), elements(want), tol)
-				if name == "jordan" && finish == "" {
-					polar := need[*mat.Dense](t)(oracle.Msign(x))
-					if check.Relative(loadNPY(t, out, 3, 9), elements(polar)) < 0.05 {
-						t.Error("five steps of jordan converge, so that this test shows nothing")
-					}
+				if polar := need[*mat.Dense](t)(oracle.Msign(x)); check.Relative(loadNPY(t, out, 3, 9), elements(polar)) <= exactTol {
+					t.Errorf("%s is as accurate as the exact functions, whose tests then show nothing", name)
 				}
 			}
 		}
@@ -420,6 +423,60 @@ func TestSpectralNorms(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestJoinNegatives: only a number after a long flag is taken for its value.
+func TestJoinNegatives(t *testing.T) {
+	for args, want := range map[string]string{
+		"--lo -0.3 --hi -1e-3": "--lo=-0.3 --hi=-1e-3", "--lo -.5 x": "--lo=-.5 x", "--lo=-1 -2": "--lo=-1 -2", "--lo -inf": "--lo=-inf",
+		"--lo -1e999": "--lo=-1e999", "--quiet -o -3": "--quiet -o -3", "--lo -x": "--lo -x", "-1 --lo": "-1 --lo", "--lo -1 -2": "--lo=-1 -2",
+		"--lo -- -3": "--lo -- -3", "-- --lo -3": "-- --lo -3", "": "",
+	} {
+		if got := strings.Join(joinNegatives(strings.Fields(args)), " "); got != want {
+			t.Errorf("%q became %q, want %q", args, got, want)
+		}
+	}
+}
+
+// TestAwait: an interrupt does not wait for the work, and a panic of the work is one of the caller's.
+func TestAwait(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	release := make(chan struct{})
+	defer close(release)
+	_, err := await(ctx, func() (int, error) {
+		cancel()
+		<-release
+		return 1, nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that of the context", err)
+	}
+	defer func() {
+		if cause := recover(); cause != "broken" {
+			t.Errorf("recovered %v, want the panic of the work", cause)
+		}
+	}()
+	_, _ = await(t.Context(), func() (int, error) { panic("broken") })
+}
+
+// TestMatrixInterrupted: a signal ends a computation before its end, with nothing written.
+func TestMatrixInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	in := npyFile(t, "in.npy", "<f8", false, oracle.Gaussian(1, 900, 900)) // seconds
+	var stdout, stderr bytes.Buffer
+	p := &program{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr}
+	p.notify = func(signals chan<- os.Signal) func() {
+		time.AfterFunc(100*time.Millisecond, func() { signals <- os.Interrupt })
+		return func() {}
+	}
+	status := p.main(t.Context(), []string{"matrix", "msign", in, "-o", filepath.Join(dir, "out.npy")})
+	if status != statusInterrupted || stdout.Len() > 0 {
+		t.Errorf("status %d, output %q: %s", status, stdout.String(), stderr.String())
+	}
+	mustSay(t, stderr.String(), "polar: stopping", "polar: interrupted\n")
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

@@ -56,6 +56,10 @@ var matrixFunctions = []*matrixFunction{
 		build: func(c *matrixCommand, in []*Node, o []matfn.Option) *Node {
 			return matfn.EigReLU(in[0], *c.Alpha, o...)
 		}},
+	{name: "eig-hardcap", summary: "eigenvalues above beta to beta", inputs: 1, needs: []string{"beta"}, symmetric: true,
+		build: func(c *matrixCommand, in []*Node, o []matfn.Option) *Node {
+			return matfn.EigHardcap(in[0], *c.Beta, o...)
+		}},
 	{name: "psd", summary: "negative eigenvalues to zero", inputs: 1, symmetric: true,
 		build: func(_ *matrixCommand, in []*Node, o []matfn.Option) *Node { return matfn.ProjPSD(in[0], o...) }},
 	{name: "nsd", summary: "positive eigenvalues to zero", inputs: 1, symmetric: true,
@@ -255,7 +259,7 @@ func (c *matrixCommand) checkBounds(f *matrixFunction) error {
 		return usagef("", "--hi is %g, but no singular value is negative", *c.Hi)
 	case f.name == "tangent-band" && *c.Lo <= 0:
 		return usagef("tangent-ball has no lower bound", "--lo is %g, but tangent-band wants it positive", *c.Lo)
-	case c.Beta != nil && *c.Beta < 0:
+	case c.Beta != nil && *c.Beta < 0 && !f.symmetric:
 		return usagef("", "--beta is %g, want 0 or more", *c.Beta)
 	case c.Lambda != nil && (*c.Lambda < 0 || *c.Lambda > 1):
 		return usagef("", "--lambda is %g, want a fraction in [0, 1]", *c.Lambda)
