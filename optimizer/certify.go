@@ -43,10 +43,11 @@ func (d PairDrift) WorstWide() float64 { return max(d.GeneralWide, d.ScalarWide)
 type Certifier struct {
 	o     *Optimizer
 	how   Regauging
+	store *mlmodel.Store
 	vars  []*mlmodel.Variable
 	pairs []*Group
 	sides map[*mlmodel.Variable]param.Side // of the pairs' factors
-	notes []string
+	laws  func(Rule) func(slot string) carry
 	exec  *mlmodel.Exec
 }
 
@@ -56,8 +57,7 @@ func (o *Optimizer) NewCertifier(backend compute.Backend, store *mlmodel.Store, 
 	if err := how.check(); err != nil {
 		return nil, err
 	}
-	groups, err := o.groups(store, vars)
-	if err != nil {
+	if _, err := o.groups(store, vars); err != nil {
 		return nil, err
 	}
 	pairs, err := pairGroups(store, vars)
@@ -71,13 +71,12 @@ func (o *Optimizer) NewCertifier(backend compute.Backend, store *mlmodel.Store, 
 	cfg := o.cfg
 	cfg.RebalanceEvery, cfg.SpectralBudget = 0, 0
 	plain := &Optimizer{cfg: cfg, entry: o.entry, attached: map[*mlmodel.Store]bool{store: true}}
-	c := &Certifier{o: plain, how: how, vars: vars, pairs: pairs, sides: map[*mlmodel.Variable]param.Side{}}
+	c := &Certifier{o: plain, how: how, store: store, vars: vars, pairs: pairs, sides: map[*mlmodel.Variable]param.Side{}, laws: carryOf}
 	for _, gr := range pairs {
 		for _, m := range gr.members {
 			c.sides[m.vars[0]], c.sides[m.vars[1]] = param.SideA, param.SideB
 		}
 	}
-	c.notes = carryNotes(groups, c.sides)
 	c.exec, err = mlmodel.NewExec(backend, store, c.build)
 	return c, err
 }
@@ -85,8 +84,35 @@ func (o *Optimizer) NewCertifier(backend compute.Backend, store *mlmodel.Store, 
 // Close releases the compiled check.
 func (c *Certifier) Close() { c.exec.Finalize() }
 
-// Notes says, a line each, how the rules' state was carried to the other gauge where no exact law does it.
-func (c *Certifier) Notes() []string { return slices.Clone(c.notes) }
+// Notes says, a line each, how the rules' state is carried to the other gauge where no exact law does it.
+func (c *Certifier) Notes() (notes []string) {
+	groups, err := c.o.groups(c.store, c.vars)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	add := func(gr *Group, note string) {
+		if note = gr.to.rule.Name() + ": " + note; !slices.Contains(notes, note) {
+			notes = append(notes, note)
+		}
+	}
+	for _, gr := range groups {
+		if !gr.hasPairs(c.sides) {
+			continue
+		}
+		law := c.laws(gr.to.rule)
+		for _, slot := range gr.to.rule.State(gr.Dims()) {
+			if law == nil {
+				add(gr, "compared from fresh state, because its state has no law")
+				continue
+			}
+			switch law(slot.Name) {
+			case carryGradientSquares, carryFactorSquares:
+				add(gr, "second moments are carried by squared entries of G, which is exact for a scalar gauge only")
+			}
+		}
+	}
+	return notes
+}
 
 // Check compares the step that the optimizer would take now, from the store's variables and state and the given gradients, one
 // for each of the variables, all divided by divisor. It changes neither the store nor the gradients, and keeps no state.
@@ -143,32 +169,6 @@ func ratio(difference, whole float64) float64 {
 	return math.Sqrt(difference / whole)
 }
 
-// carryNotes says which rules' state on pairs follows a change of gauge inexactly.
-func carryNotes(groups []*Group, sides map[*mlmodel.Variable]param.Side) (notes []string) {
-	add := func(gr *Group, note string) {
-		if note = gr.to.rule.Name() + ": " + note; !slices.Contains(notes, note) {
-			notes = append(notes, note)
-		}
-	}
-	for _, gr := range groups {
-		if !gr.hasPairs(sides) {
-			continue
-		}
-		carrier, carries := gr.to.rule.(Carrier)
-		for _, slot := range gr.to.rule.State(gr.Dims()) {
-			if !carries {
-				add(gr, "compared from fresh state, because its state has no law")
-				continue
-			}
-			switch carrier.Carry(slot.Name) {
-			case CarryGradientSquares, CarryFactorSquares:
-				add(gr, "second moments are carried by squared entries of G, which is exact for a scalar gauge only")
-			}
-		}
-	}
-	return notes
-}
-
 // hasPairs reports whether factors of pairs are among the group's variables.
 func (gr *Group) hasPairs(sides map[*mlmodel.Variable]param.Side) bool {
 	return slices.ContainsFunc(gr.members, func(m member) bool { return sides[m.vars[0]] != "" })
@@ -205,7 +205,7 @@ func (c *Certifier) step(scope *mlmodel.Scope, g *Graph, grads map[*mlmodel.Vari
 	rates, count := c.o.advance(scope, g)
 	stacked := make([][]*Node, len(groups))
 	for i, gr := range groups {
-		stacked[i] = gr.stack(dtype, func(v *mlmodel.Variable) *Node { return to.apply(v, grads[v], CarryGradient) })
+		stacked[i] = gr.stack(dtype, func(v *mlmodel.Variable) *Node { return to.apply(v, grads[v], carryGradient) })
 	}
 	if c.o.cfg.ClipNorm > 0 {
 		clip(groups, stacked, c.o.cfg.ClipNorm)
@@ -216,10 +216,11 @@ func (c *Certifier) step(scope *mlmodel.Scope, g *Graph, grads map[*mlmodel.Vari
 			continue
 		}
 		at := c.o.stepOf(scope, gr, dtype, rates, count)
-		if to.carry(at) {
+		law := c.laws(gr.to.rule)
+		if to.carry(at, law); law == nil {
 			at.Count = OnesLike(at.Count)
 		}
-		values := gr.stack(dtype, func(v *mlmodel.Variable) *Node { return to.apply(v, v.NodeValue(g), CarryFactor) })
+		values := gr.stack(dtype, func(v *mlmodel.Variable) *Node { return to.apply(v, v.NodeValue(g), carryFactor) })
 		next := gr.to.rule.Update(at, values, stacked[i])
 		for j := range next {
 			next[j] = Sub(as(dtypes.Float64, next[j]), as(dtypes.Float64, values[j]))

@@ -97,16 +97,16 @@ func (c *Certifier) regauge(g *Graph, gauge func(rank int) (g, inverse *mat.Dens
 }
 
 // matrix returns what arrays of a law on one side are multiplied by, [rank, rank] in float64.
-func (t *regauge) matrix(side param.Side, law Carry, rank int) *Node {
+func (t *regauge) matrix(side param.Side, law carry, rank int) *Node {
 	key := fmt.Sprint(side, law, rank)
 	if t.made[key] == nil {
 		g, inverse := t.gauge(rank)
-		factor := law == CarryFactor || law == CarryFactorSquares
+		factor := law == carryFactor || law == carryFactorSquares
 		x := mat.DenseCopyOf(inverse.T())
 		if factor == (side == param.SideA) {
 			x = g
 		}
-		if law == CarryGradientSquares || law == CarryFactorSquares {
+		if law == carryGradientSquares || law == carryFactorSquares {
 			x.MulElem(x, x)
 		}
 		t.made[key] = t.node(x)
@@ -120,7 +120,7 @@ func (t *regauge) node(x *mat.Dense) *Node {
 }
 
 // apply returns x, which belongs to v, in the other gauge, in float64 when v is a factor.
-func (t *regauge) apply(v *mlmodel.Variable, x *Node, law Carry) *Node {
+func (t *regauge) apply(v *mlmodel.Variable, x *Node, law carry) *Node {
 	if t == nil || t.side[v] == "" {
 		return x
 	}
@@ -128,8 +128,8 @@ func (t *regauge) apply(v *mlmodel.Variable, x *Node, law Carry) *Node {
 }
 
 // turn multiplies the last axis of x by the law's matrix.
-func (t *regauge) turn(x *Node, side param.Side, law Carry) *Node {
-	if law == CarryKept {
+func (t *regauge) turn(x *Node, side param.Side, law carry) *Node {
+	if law == carryKept {
 		return x
 	}
 	return lastTimes(x, t.matrix(side, law, x.Shape().Dim(-1)))
@@ -158,26 +158,22 @@ func lastTimes(x, y *Node) *Node {
 	return Reshape(DotGeneral(flat, []int{1}, nil, y, []int{0}, nil), dims...)
 }
 
-// carry takes the state of a group to the other gauge. fresh reports that the rule has no law for it: then the state is
-// that of a first step, in either gauge.
-func (t *regauge) carry(s *Step) (fresh bool) {
-	rule := s.Group.to.rule
-	carrier, carries := rule.(Carrier)
-	for _, slot := range rule.State(s.Group.Dims()) {
+// carry takes the state of a group to the other gauge; without a law it is that of a first step, in either gauge.
+func (t *regauge) carry(s *Step, law func(slot string) carry) {
+	for _, slot := range s.Group.to.rule.State(s.Group.Dims()) {
 		v := s.variable(slot.Name)
 		x := v.NodeValue(s.Rate.Graph())
 		switch {
-		case !carries:
+		case law == nil:
 			v.SetNodeValue(ZerosLike(x))
 		case t != nil:
-			v.SetNodeValue(t.carried(s.Group, slot, x, carrier.Carry(slot.Name)))
+			v.SetNodeValue(t.carried(s.Group, slot, x, law(slot.Name)))
 		}
 	}
-	return !carries
 }
 
 // carried returns a state array in the other gauge.
-func (t *regauge) carried(gr *Group, slot Slot, x *Node, law Carry) *Node {
+func (t *regauge) carried(gr *Group, slot Slot, x *Node, law carry) *Node {
 	switch gr.to.rule.Layout() {
 	case Paired:
 		return t.turn(x, []param.Side{param.SideA, param.SideB}[slot.Of], law)

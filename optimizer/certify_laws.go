@@ -1,67 +1,54 @@
 package optimizer
 
-// Carry says how an array of a rule's state follows a change of gauge (A, B) → (A G, B G^{-T}), under which gradients become
+// carry says how an array of a rule's state follows a change of gauge (A, B) → (A G, B G^{-T}), under which gradients become
 // ∇_A G^{-T} and ∇_B G.
-type Carry int
+type carry int
 
 // The laws. The array belongs to the factor that its slot names; its last axis is the pair's rank, except where it is kept.
 const (
-	// CarryKept leaves the array as it is: it does not refer to the factors' columns.
-	CarryKept Carry = iota
-	// CarryGradient is the law of gradients, and of their averages.
-	CarryGradient
-	// CarryFactor is the law of the factors and of steps, A → A G and B → B G^{-T}.
-	CarryFactor
-	// CarryGradientSquares multiplies by the squares of the entries that CarryGradient multiplies by. Elementwise second moments
+	// carryKept leaves the array as it is: it does not refer to the factors' columns.
+	carryKept carry = iota
+	// carryGradient is the law of gradients, and of their averages.
+	carryGradient
+	// carryFactor is the law of the factors and of steps, A → A G and B → B G^{-T}.
+	carryFactor
+	// carryGradientSquares multiplies by the squares of the entries that carryGradient multiplies by. Elementwise second moments
 	// have no law: this one is right for a scalar gauge, and otherwise for gradients whose columns are uncorrelated.
-	CarryGradientSquares
-	// CarryFactorSquares is that for squares of arrays that CarryFactor applies to.
-	CarryFactorSquares
+	carryGradientSquares
+	// carryFactorSquares is that for squares of arrays that carryFactor applies to.
+	carryFactorSquares
 )
 
-// Carrier is a Rule that says how its state follows a change of gauge. The steps of a rule that does not say it are compared
-// from fresh state.
-type Carrier interface {
-	// Carry returns the law of the state array called slot, of which a rule of the Flat layout has one for both factors.
-	Carry(slot string) Carry
+// carryOf returns the laws of a rule's state by slot, nil where there are none: then its steps are compared from fresh state.
+// A rule is listed by its own type, because one that embeds another may keep other state under the same names.
+func carryOf(rule Rule) func(slot string) carry {
+	switch rule.(type) {
+	case loraMuonRule, loraRITECoreRule, factorMuonRule, sMuonRule, sgdRule:
+		return moments
+	case spectronRule: // the vectors of its power iterations are kept: another start, exact for a scalar gauge
+		return moments
+	case adamRule:
+		return func(slot string) carry { return squaresOf(slot, carryGradient, carryGradientSquares) }
+	case rprecAdamWRule: // its moments are of ∇_A (BᵀB)⁻¹, which changes as A does
+		return func(slot string) carry { return squaresOf(slot, carryFactor, carryFactorSquares) }
+	case loraRITERule: // its moments are in the coordinates of bases that are part of the state
+		return func(string) carry { return carryKept }
+	}
+	return nil
 }
 
 // moments is the law of averages of gradients, called m…, and of other arrays that a gauge does not touch.
-func moments(slot string) Carry {
+func moments(slot string) carry {
 	if slot[0] == 'm' {
-		return CarryGradient
+		return carryGradient
 	}
-	return CarryKept
+	return carryKept
 }
 
-// squaresOf is the law of first moments, and of second moments called v….
-func squaresOf(slot string, first, second Carry) Carry {
+// squaresOf is the law of first moments, called m…, and of second ones, called v….
+func squaresOf(slot string, first, second carry) carry {
 	if slot[0] == 'v' {
 		return second
 	}
 	return first
 }
-
-// Carry of lora-muon, and of lora-muon-ogd, whose multiplier belongs to W.
-func (loraMuonRule) Carry(slot string) Carry     { return moments(slot) }
-func (loraRITECoreRule) Carry(slot string) Carry { return moments(slot) }
-func (factorMuonRule) Carry(slot string) Carry   { return moments(slot) }
-func (sMuonRule) Carry(slot string) Carry        { return moments(slot) }
-func (sgdRule) Carry(slot string) Carry          { return moments(slot) }
-
-// Carry of adamw: first and second moments of gradients.
-func (adamRule) Carry(slot string) Carry {
-	return squaresOf(slot, CarryGradient, CarryGradientSquares)
-}
-
-// Carry of rprec-adamw: its moments are of ∇_A (BᵀB)⁻¹, which changes as A does.
-func (rprecAdamWRule) Carry(slot string) Carry {
-	return squaresOf(slot, CarryFactor, CarryFactorSquares)
-}
-
-// Carry of lora-rite: its moments are in the coordinates of bases that are part of the state.
-func (loraRITERule) Carry(string) Carry { return CarryKept }
-
-// Carry of spectron: the vectors of its power iterations have no law. Kept, they are right for a scalar gauge, and for others a
-// start like any.
-func (spectronRule) Carry(slot string) Carry { return moments(slot) }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/polargo/polar/internal/check"
 	"github.com/polargo/polar/internal/oracle"
-	"github.com/polargo/polar/param"
 )
 
 // invariantRules says which optimizers' steps are the same in every gauge.
@@ -22,9 +21,18 @@ var invariantRules = map[string]bool{
 	"factor-muon": false, "spectron": false, "adamw": false, "sgd": false, "shampoo": false, "soap": false, "rprec-adamw": false, "polora": false,
 }
 
-// checked trains a small network and returns the drifts of its layers before the given steps, from 1. With checks false it only
-// trains. It returns the store too.
+// checked trains a small network and returns the drifts of its layers before the given steps, from 1, and the network. With
+// checks false it only trains.
 func checked(t *testing.T, o *Optimizer, kind string, checks bool, steps ...int) (out [][]PairDrift, n *net) {
+	t.Helper()
+	if !checks {
+		return checkedBy(t, o, kind, nil, steps...)
+	}
+	return checkedBy(t, o, kind, func(*Certifier) {}, steps...)
+}
+
+// checkedBy is checked by a certifier that change has changed; it only trains for nil.
+func checkedBy(t *testing.T, o *Optimizer, kind string, change func(*Certifier), steps ...int) (out [][]PairDrift, n *net) {
 	t.Helper()
 	n = newNet(t, start{rank: 8, s: 2, c: 1, kind: kind})
 	var vars []*mlmodel.Variable
@@ -53,9 +61,12 @@ func checked(t *testing.T, o *Optimizer, kind string, checks bool, steps ...int)
 	})
 	c := must[*Certifier](t)(o.NewCertifier(check.Backend(t), n.store, vars, DefaultRegauging))
 	t.Cleanup(c.Close)
+	if change != nil {
+		change(c)
+	}
 	for step := 1; step <= slices.Max(steps); step++ {
 		grads := must[[]*tensors.Tensor](t)(gradients.Call(n.x, n.y))
-		if checks && slices.Contains(steps, step) {
+		if change != nil && slices.Contains(steps, step) {
 			out = append(out, must[[]PairDrift](t)(c.Check(1, grads)))
 		}
 		var args []any
@@ -214,37 +225,32 @@ func TestCertifyMixture(t *testing.T) {
 	}
 }
 
-// careless is lora-muon with a wrong law for its moments.
-type careless struct{ loraMuonRule }
-
-func (careless) Carry(string) Carry { return CarryKept }
-
-// lawless is lora-muon without a law.
-type lawless struct{ Rule }
-
-// TestCertifyCarries: moments that are not carried make lora-muon drift; without a law it is compared from fresh state, and says so.
+// TestCertifyCarries: moments that are not carried make lora-muon drift; without a law it is compared from fresh state, and says
+// so.
 func TestCertifyCarries(t *testing.T) {
-	withRule := func(rule func(Config) Rule) *Optimizer {
-		o := mustNew(t, setting(t, "lora-muon"))
-		changed := *o.entry
-		changed.route = func(cfg Config, _ param.Spec) (assignment, bool) { return onMain(rule(cfg)), true }
-		o.entry = &changed
-		return o
+	with := func(laws func(Rule) func(string) carry) []PairDrift {
+		drifts, _ := checkedBy(t, mustNew(t, setting(t, "lora-muon")), "balanced", func(c *Certifier) { c.laws = laws }, 1, 3)
+		return []PairDrift{drifts[0][0], drifts[1][0]}
 	}
-	drifts, _ := checked(t, withRule(func(c Config) Rule { return careless{newLoRAMuonRule(c)} }), "balanced", true, 1, 3)
-	if !(drifts[0][0].General < 1e-4) || !(drifts[1][0].General > 0.1) {
-		t.Errorf("careless: drift %g in the first step, %g in the third", drifts[0][0].General, drifts[1][0].General)
+	d := with(func(Rule) func(string) carry { return func(string) carry { return carryKept } })
+	if !(d[0].General < 1e-4) || !(d[1].General > 0.1) {
+		t.Errorf("careless: drift %g in the first step, %g in the third", d[0].General, d[1].General)
 	}
-	o := withRule(func(c Config) Rule { return lawless{newLoRAMuonRule(c)} })
-	drifts, n := checked(t, o, "balanced", true, 1, 3)
-	if !(drifts[1][0].General < 1e-4) {
-		t.Errorf("from fresh state: drift %g in the third step", drifts[1][0].General)
+	if d := with(func(Rule) func(string) carry { return nil }); !(d[1].General < 1e-4) {
+		t.Errorf("from fresh state: drift %g in the third step", d[1].General)
 	}
-	vars := trainable(n.store.IterVariables())
-	c := must[*Certifier](t)(o.NewCertifier(check.Backend(t), n.store, vars, DefaultRegauging))
-	defer c.Close()
-	if notes := strings.Join(c.Notes(), "\n"); !strings.Contains(notes, "lora-muon: compared from fresh state") {
-		t.Errorf("notes %q", notes)
+	for name, want := range map[string]string{
+		"shampoo": "shampoo: compared from fresh state", "soap": "soap: compared from fresh state", "lora-muon": "",
+		"adamw": "adamw: second moments are carried by squared entries of G", "spectron": "",
+	} {
+		values := mixture(name)
+		store := newStore(t, values...)
+		o := mustNew(t, setting(t, name))
+		c := must[*Certifier](t)(o.NewCertifier(check.Backend(t), store, trainable(store.IterVariables()), DefaultRegauging))
+		defer c.Close()
+		if notes := strings.Join(c.Notes(), "; "); !strings.Contains(notes, want) || want == "" && notes != "" {
+			t.Errorf("%s: notes %q, want %q", name, notes, want)
+		}
 	}
 }
 
