@@ -12,6 +12,6 @@
 // NaN or Inf in a matrix makes all of that matrix NaN. Building a graph panics on misuse (shapes, dtypes, bounds), as in
 // GoMLX; call it under an Exec or graphx.Try. Functions are safe to call from several goroutines on different graphs.
 //
-// Ref: Cesista 2025, "Steepest descent on finitely many spectral constraints" (notes on leloykun.github.io); Bernstein 2025,
-// "Modular manifolds", for the dual ascent.
+// Ref: Cesista 2025, "Steepest Descent on Finsler-Structured (Matrix) Manifolds" for tangent projections and PDHG, and "...
+// (Matrix) Geometries via Dual Ascent" for Dual, both at leloykun.github.io/ponder; Bernstein 2025, "Modular Manifolds".
 package manifold

@@ -97,8 +97,8 @@ func (s Set) check(function string, w *Node) {
 // so that a w without full rank does not reach a band or the Stiefel manifold; the set then has no nearest matrix.
 //
 // w [..., m, n] -> same shape and dtype.
-// Accuracy: float32 results lie within 2e-5 of the set's bound and 1e-4 of the oracle, in the Frobenius norm (TestRetract);
-// matfn.WithExact makes that float64's. Cost: RetractFlops. Panics for a set that does not validate or a w of another shape.
+// Accuracy: float32 results are within 2e-5 of the norm of w from the oracle and from the set, float64 with matfn.WithExact
+// within 1e-12 (TestRetract). Cost: RetractFlops. Panics for a set that does not validate or a w of another shape.
 func (s Set) Retract(w *Node, opts ...matfn.Option) *Node {
 	s.check("Set.Retract", w)
 	switch s.Name {

@@ -106,7 +106,7 @@ func (s Solver) Memory() int {
 // Oracle what bench/results/manifold-solvers.md says (TestOptimum). D is in the cone only as far as the solver has come, with
 // Alternating a part is not; the retraction takes care of it. Cost: DirectionFlops. Panics while building the graph for a set
 // or solver that does not validate, shapes that differ and a start of another length.
-// Ref: Cesista 2025, "Steepest descent on finitely many spectral constraints"; Bernstein 2025, "Modular manifolds", for Dual.
+// Ref: see the package.
 func (s Solver) Direction(set Set, w, g *Node, start []*Node, opts ...matfn.Option) (d *Node, next []*Node) {
 	if err := s.Validate(); err != nil {
 		exceptions.Panicf("manifold.Solver.Direction: %v", err)

@@ -271,3 +271,25 @@ func TestTangentNonFinite(t *testing.T) {
 		}
 	}
 }
+
+// TestTangentLarge is TestTangentOracle at a size of real layers.
+func TestTangentLarge(t *testing.T) {
+	check.Long(t)
+	const tol = 1e-5 // as TestTangentOracle; the worst here was 1.6e-6, and the same at 512 x 512
+	worst := 0.0
+	for _, shape := range [][2]int{{256, 320}, {256, 256}} {
+		for i, m := range members(t, shape[0], shape[1]) {
+			if m.name != "mixed" && m.set.Name != Stiefel {
+				continue
+			}
+			w, x := single.round(t, m.w), single.round(t, oracle.Gaussian(uint64(i), shape[0], shape[1]))
+			got := single.apply(t, tangentOf(m.set, DefaultTol, single), w, x)
+			e := norm(sub(got, must[*mat.Dense](t)(oracleTangent(m.set, w, x, DefaultTol)))) / norm(x)
+			if !(e <= tol) {
+				t.Errorf("%s: %.2e from the oracle, want %g of the norm of x", m, e, tol)
+			}
+			worst = max(worst, e)
+		}
+	}
+	t.Logf("worst %.2e", worst)
+}

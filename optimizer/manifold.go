@@ -14,7 +14,7 @@ import (
 //	D = argmin <m, D>, ‖D‖ <= 1, D in the tangent cone of M at V;   V ← retract((1 - lambda·eta) V + eta·D)
 //
 // so that V is in M after every step. A V that begins outside is brought in by the first; Optimizer.Retract does it before.
-// Ref: Cesista 2025, "Steepest descent on finitely many spectral constraints".
+// Ref: Cesista 2025, "Steepest Descent on Finsler-Structured (Matrix) Manifolds", leloykun.github.io/ponder/steepest-descent-finsler.
 type manifoldRule struct {
 	muonRule
 	set    manifold.Set
