@@ -25,6 +25,8 @@ func carryOf(rule Rule) func(slot string) carry {
 	switch rule.(type) {
 	case loraMuonRule, loraRITECoreRule, factorMuonRule, sMuonRule, sgdRule:
 		return moments
+	case poloraRule: // its diagonals are of W
+		return moments
 	case spectronRule: // the vectors of its power iterations are kept: another start, exact for a scalar gauge
 		return moments
 	case adamRule:

@@ -14,7 +14,7 @@ var soapEntry = entry{
 		LoRAPlusRatio: 1, Fallback: defaultFallback},
 	rates: rates{full: 1e-3},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		rule := soapRule{adamRule: newAdamRule(cfg), maxPreconditioned: cfg.MaxPreconditioned}
+		rule := soapRule{adam: newAdamRule(cfg), maxPreconditioned: cfg.MaxPreconditioned}
 		switch {
 		case isFallbackRole(spec.Role):
 			return fallbackAssignment(cfg), true
@@ -40,12 +40,13 @@ var soapEntry = entry{
 // Cost: 22 n³ operations a side of n for the basis, its average, and four products of the matrix with it.
 // Ref: Vyas et al. 2024, arXiv 2409.11321, algorithm 3; the turns are ours.
 type soapRule struct {
-	adamRule
+	adam              adamRule
 	maxPreconditioned int
 }
 
-func (soapRule) Name() string   { return "soap" }
-func (soapRule) Layout() Layout { return Dense }
+func (soapRule) Name() string      { return "soap" }
+func (soapRule) Layout() Layout    { return Dense }
+func (soapRule) Directional() bool { return false }
 
 func (r soapRule) State(dims [][]int) []Slot { return r.slots("", 0, dims[0]) }
 
@@ -75,7 +76,7 @@ func (r soapRule) flops(dims []int) int64 {
 }
 
 func (r soapRule) Update(s *Step, values, grads []*Node) []*Node {
-	return []*Node{Sub(decay(values[0], s.Rate, r.weightDecay), r.step(s, "", grads[0]))}
+	return []*Node{Sub(decay(values[0], s.Rate, r.adam.weightDecay), r.step(s, "", grads[0]))}
 }
 
 // step takes in the gradient of one value, whose states' names end in suffix, and returns eta·Q_L N Q_Rᵀ.
@@ -83,10 +84,10 @@ func (r soapRule) step(s *Step, suffix string, grad *Node) *Node {
 	var left, right *Node // nil is I
 	onLeft, onRight := preconditioned(grad.Shape().Dim(1), grad.Shape().Dim(2), r.maxPreconditioned)
 	if onLeft {
-		left = s.turnedBasis("QL"+suffix, s.Momentum("L"+suffix, timesTransposed(grad, grad), r.beta2, false))
+		left = s.turnedBasis("QL"+suffix, s.Momentum("L"+suffix, timesTransposed(grad, grad), r.adam.beta2, false))
 	}
 	if onRight {
-		right = s.turnedBasis("QR"+suffix, s.Momentum("R"+suffix, gramOf(grad), r.beta2, false))
+		right = s.turnedBasis("QR"+suffix, s.Momentum("R"+suffix, gramOf(grad), r.adam.beta2, false))
 	}
 	into := func(x *Node) *Node {
 		if left != nil {
@@ -97,8 +98,8 @@ func (r soapRule) step(s *Step, suffix string, grad *Node) *Node {
 		}
 		return x
 	}
-	v := s.Momentum("v"+suffix, Square(into(grad)), r.beta2, false)
-	step := r.quotient(s, into(s.Momentum("m"+suffix, grad, r.beta1, false)), v)
+	v := s.Momentum("v"+suffix, Square(into(grad)), r.adam.beta2, false)
+	step := r.adam.quotient(s, into(s.Momentum("m"+suffix, grad, r.adam.beta1, false)), v)
 	if left != nil {
 		step = times(Transpose(left, 1, 2), step)
 	}
@@ -129,7 +130,7 @@ func (r pairedSOAPRule) State(dims [][]int) []Slot {
 func (r pairedSOAPRule) Flops(dims [][]int) int64 { return r.flops(dims[0]) + r.flops(dims[1]) }
 
 func (r pairedSOAPRule) Update(s *Step, values, grads []*Node) []*Node {
-	k := splitDecay(s.Rate, r.weightDecay)
+	k := splitDecay(s.Rate, r.adam.weightDecay)
 	return []*Node{
 		Sub(Mul(values[0], k), r.step(s, "A", grads[0])),
 		Sub(Mul(values[1], k), r.step(s, "B", grads[1])),
