@@ -76,6 +76,7 @@ var wrongChoice = regexp.MustCompile(`^(--\S+) must be one of (.*) but got "(.*)
 // parseHint turns a parser's message into statement and hint: the nearest name, or where the help is.
 func parseHint(parse *kong.ParseError, message string) (statement, hint string) {
 	statement, _, _ = strings.Cut(message, ", did you mean")
+	statement = strings.Replace(statement, `but got "EOL" (<EOL>)`, "but nothing follows", 1)
 	if name, ok := strings.CutPrefix(statement, "unknown flag "); ok && parse.Context != nil {
 		var flags []string
 		for _, flag := range parse.Context.Flags() {

@@ -195,13 +195,16 @@ func checkOut(path string) error {
 	return checkPlace(path)
 }
 
-// checkPlace refuses a path that is a folder or in no folder.
+// checkPlace refuses a path that is a folder, a device or the like, which renaming a file over it would replace, or in no folder.
 func checkPlace(path string) error {
 	if path == "" {
 		return usagef("name a file with -o", "the output has no name")
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
+	switch info, err := os.Stat(path); {
+	case err == nil && info.IsDir():
 		return usagef("name a file in it", "output %s is a folder", path)
+	case err == nil && !info.Mode().IsRegular():
+		return usagef("", "output %s is a device or a pipe, want a file", path)
 	}
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
 		return usagef("", "output %s: there is no folder %s", path, filepath.Dir(path))

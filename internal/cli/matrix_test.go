@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -511,6 +512,9 @@ func TestMatrixRefuses(t *testing.T) {
 	if err := safetensors.Write(tensors, []safetensors.Tensor{safetensors.FromFloat32("w", []int{2, 2}, []float32{1, 2, 3, 4}), {Name: "n", DType: "I32", Shape: []int{1, 1}, Data: make([]byte, 4)}}, nil); err != nil {
 		t.Fatal(err)
 	}
+	socket := filepath.Join(t.TempDir(), "s") // stands for a device, which a rename would replace
+	listener := need[net.Listener](t)(net.Listen("unix", socket))
+	defer listener.Close()
 	for _, c := range []struct {
 		args   string
 		status int
@@ -550,6 +554,8 @@ func TestMatrixRefuses(t *testing.T) {
 		{"msign " + w + " -o OUT.safetensors", statusUsage, []string{"OUT.safetensors", ".npy"}},
 		{"msign " + w + " -o " + filepath.Dir(w), statusUsage, []string{"is a folder"}},
 		{"msign " + w + " -o nowhere/OUT", statusUsage, []string{"no folder nowhere"}},
+		{"msign " + w + " -o " + socket, statusUsage, []string{socket, "want a file"}},
+		{"clip --lo 0 --hi", statusUsage, []string{"--hi", "nothing follows"}},
 		{"clip --lo 0 " + w + " -o OUT", statusUsage, []string{"clip wants --hi"}},
 		{"clip " + w + " -o OUT", statusUsage, []string{"clip wants --lo and --hi"}},
 		{"clip --lo 2 --hi 1 " + w + " -o OUT", statusUsage, []string{"--lo 2 is above --hi 1"}},
