@@ -200,7 +200,7 @@ func TestTensorStepContinues(t *testing.T) {
 
 // TestTensorStepZeroFactor: where a factor is zero the other one does not move, also with a moment from before.
 func TestTensorStepZeroFactor(t *testing.T) {
-	for _, name := range []string{"lora-muon", "rprec-adamw"} {
+	for _, name := range []string{"lora-muon", "lora-rite", "lora-rite-core", "polora", "rprec-adamw", "smuon"} {
 		for _, exact := range []bool{false, true} {
 			for _, zero := range []string{"A", "B"} {
 				in := pairTensors(t, 10)
