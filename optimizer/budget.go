@@ -24,8 +24,8 @@ const (
 // BudgetModes lists the modes of the spectral budget.
 func BudgetModes() []string { return []string{BudgetHardcap, BudgetClippedDecay} }
 
-// defaultBudgetDecay is l of clipped decay where nothing else is asked for: a step of eta settles 9·eta above the budget.
-const defaultBudgetDecay = 0.1
+// DefaultBudgetDecay is l of clipped decay where nothing else is asked for: a step of eta settles 9·eta above the budget.
+const DefaultBudgetDecay = 0.1
 
 // budgetSquarings makes the estimate of a norm a Schatten norm of order 2²⁵, which is above the norm by less than 1e-7 of it
 // for any rank up to 32: log(r)/2²⁵.

@@ -77,7 +77,7 @@ func Default(name string) (Config, error) {
 		return Config{}, err
 	}
 	cfg := e.defaults
-	cfg.Name, cfg.SpectralBudgetMode, cfg.SpectralBudgetDecay = name, BudgetHardcap, defaultBudgetDecay
+	cfg.Name, cfg.SpectralBudgetMode, cfg.SpectralBudgetDecay = name, BudgetHardcap, DefaultBudgetDecay
 	return cfg, nil
 }
 

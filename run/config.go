@@ -45,6 +45,11 @@ type Config struct {
 
 	Manifold optimizer.Manifold `help:"Keep hidden matrices in a set, as 'set=ball,radius=4': sets psd, spectrahedron (lo, hi), ball (radius), band (lo, hi), stiefel, in units of the width scale; norm spectral or frobenius; solver oracle, alternating, pdhg or dual; steps; params (names or globs; last)." placeholder:"SETTINGS" group:"optimizer"`
 
+	SpectralBudget      float64 `help:"Keep the spectral norm of s·A·Bᵀ, what a low-rank pair adds to its weight, at or below this after every step; 0 does not." default:"0" group:"optimizer"`
+	SpectralBudgetMode  string  `help:"How: hardcap brings singular values above the budget back to it, clipped-decay takes a share of their excess away in a step." enum:"hardcap,clipped-decay" default:"hardcap" group:"optimizer"`
+	SpectralBudgetDecay float64 `help:"That share, in (0, 1]." default:"0.1" group:"optimizer"`
+	CertifyInvariance   bool    `help:"Check at five steps that the step on A·Bᵀ is the same when a pair is re-gauged (A·G, B·G⁻ᵀ), print the drift of each layer and keep it with the adapter. No weight changes; a check takes as long as about ten steps of the optimizer." group:"optimizer"`
+
 	// The loop.
 	Steps        int     `help:"Optimizer steps; 0 takes --epochs." default:"0" group:"loop"`
 	Epochs       float64 `help:"Passes over the training data when --steps is 0." default:"1" group:"loop"`

@@ -25,6 +25,10 @@ func allWeights(c *Config) { c.Rank, c.Optimizer, c.LearningRate = 0, "adamw", 0
 
 func dense(c *Config) { c.Rank, c.Optimizer, c.LearningRate = 0, "muon", 0.02 }
 
+func fromZero(c *Config) { c.Init = "lora" }
+
+func bounded(c *Config) { c.Init, c.SpectralBudget = "lora", 0.1 }
+
 func overshooting(c *Config) {
 	c.Rank, c.Optimizer, c.LearningRate, c.Steps, c.WarmupSteps, c.Schedule, c.EvalEvery, c.SaveEvery = 0, "adamw", 0.3, 9, 9, "constant", 1, 1
 }
@@ -72,6 +76,11 @@ func settings(t *testing.T, texts map[string]string) map[string]setting {
 		"DecayFraction":        {func(c *Config) { c.Schedule = "wsd" }, func(c *Config) { c.DecayFraction = 1 }},
 		"Manifold":             {dense, func(c *Config) { c.Manifold = optimizer.Manifold{Set: "ball", Radius: 1} }},
 		"FallbackLearningRate": {allWeights, func(c *Config) { c.FallbackLearningRate = 1e-3 }},
+
+		"SpectralBudget":      {fromZero, func(c *Config) { c.SpectralBudget = 0.1 }},
+		"SpectralBudgetMode":  {bounded, func(c *Config) { c.SpectralBudgetMode = "clipped-decay" }},
+		"SpectralBudgetDecay": {func(c *Config) { bounded(c); c.SpectralBudgetMode = "clipped-decay" }, func(c *Config) { c.SpectralBudgetDecay = 0.5 }},
+		"CertifyInvariance":   {nil, func(c *Config) { c.CertifyInvariance = true }},
 
 		"Steps":        {nil, func(c *Config) { c.Steps = 5 }},
 		"Epochs":       {func(c *Config) { c.Steps, c.Epochs, c.EvalEvery, c.Data = 0, 0.5, 9, texts["short"] }, func(c *Config) { c.Epochs = 1 }},

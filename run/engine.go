@@ -27,6 +27,9 @@ type engine struct {
 
 	gradients        *gradients
 	update, evaluate *mlmodel.Exec
+
+	// inspect, unless nil, sees the gradients of a step before they are used up.
+	inspect func(total sums) error
 }
 
 func newEngine(backend compute.Backend, store *mlmodel.Store, decoder *model.Decoder, options model.Options, opt *optimizer.Optimizer) (*engine, error) {
@@ -114,6 +117,12 @@ func (e *engine) step(b data.Batch, microBatches int) (stepResult, error) {
 		where := e.locateGradient(total.tensors)
 		total.free()
 		return stepResult{}, &NonFiniteError{What: "gradient", Where: where}
+	}
+	if e.inspect != nil {
+		if err := e.inspect(total); err != nil {
+			total.free()
+			return stepResult{}, err
+		}
 	}
 	donated, err := e.gradients.donate(total.tensors)
 	if err != nil {

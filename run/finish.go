@@ -26,6 +26,7 @@ func (t *trainer) finish(ctx context.Context, early bool) (*Result, error) {
 		FinalLoss: float64(t.state.LastLoss), BestLoss: float64(t.state.BestLoss), BestStep: t.state.BestStep, Losses: t.allLosses(),
 		StoppedEarly: early, TokensPerSecond: t.tokensPerSecond(),
 	}
+	t.endCertificate(result)
 	if err := t.takeBest(result); err != nil {
 		return nil, err
 	}
@@ -109,6 +110,13 @@ func (t *trainer) export(result *Result) error {
 		files["chat_template.jinja"] = []byte(source)
 	}
 	files["README.md"] = []byte(t.card(result))
+	invariance, err := t.certificate.file()
+	if err != nil {
+		return err
+	}
+	if invariance != nil {
+		files[invarianceFile] = invariance
+	}
 	result.Adapter = filepath.Join(t.Config.Out, "adapter")
 	return peft.Save(result.Adapter, exported, files)
 }

@@ -40,7 +40,7 @@ type record struct {
 var freeToChange = map[string]bool{
 	"out": true, "resume": true, "verify": true, "backend": true, "offline": true, "revision": true, "model": true, "data": true,
 	"validation_data": true, "eval_every": true, "eval_batches": true, "save_every": true, "sample_every": true, "export": true,
-	"sample_prompt": true, "sample_tokens": true, "patience": true, "activation_checkpointing": true,
+	"sample_prompt": true, "sample_tokens": true, "patience": true, "activation_checkpointing": true, "certify_invariance": true,
 }
 
 // decisive returns the settings that decide the path of the weights, by key.

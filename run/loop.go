@@ -28,6 +28,8 @@ type trainer struct {
 	stepping   time.Duration // spent in this session's steps
 	evaluating time.Duration // of the last evaluation
 	saved      [2]int        // step and evaluation of the newest checkpoint
+
+	certificate *certificate // nil when invariance is not checked
 }
 
 // Run trains, exports and verifies the export. When ctx is cancelled it saves its state after the step at hand and
@@ -45,6 +47,7 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	defer func() { _ = t.metrics.close() }()
+	defer func() { t.certificate.close() }()
 	early, err := t.train(ctx)
 	var result *Result
 	if err == nil {
@@ -76,8 +79,10 @@ func (t *trainer) begin() error {
 		t.note(false, "continuing %s from step %d of %d", t.Config.Out, t.from, t.steps)
 	}
 	var err error
-	t.metrics, err = openMetrics(t.Config.Out, lastLine)
-	return err
+	if t.metrics, err = openMetrics(t.Config.Out, lastLine); err != nil {
+		return err
+	}
+	return t.beginCertificate()
 }
 
 // train runs the steps that are left; early says that patience ended it.
@@ -134,6 +139,10 @@ func (t *trainer) step(step int) error {
 	if err != nil {
 		return err
 	}
+	if check := t.dueAt(step + 1); check != nil {
+		t.engine.inspect = check
+		defer func() { t.engine.inspect = nil }()
+	}
 	result, err := t.engine.step(batch, t.Config.Accumulate)
 	if err != nil {
 		return t.placed(err, step+1)
@@ -143,7 +152,7 @@ func (t *trainer) step(step int) error {
 	t.state.DataHash = chainHash(t.state.DataHash, batch)
 	t.losses = append(t.losses, result.loss)
 	t.tokens += int64(result.weight)
-	elapsed := time.Since(began)
+	elapsed := time.Since(began) - t.certificate.spent(t.state.Step)
 	t.stepping += elapsed
 	done := StepDone{
 		Step: t.state.Step, Steps: t.steps, Loss: result.loss, GradientNorm: result.gradientNorm,

@@ -68,6 +68,7 @@ func (s *Session) planNotes() {
 	if c.Manifold.On() {
 		note("manifold %s: its weights begin at the nearest matrix of the set and stay in it", c.Manifold)
 	}
+	s.planPairs(note)
 	if note := optimizer.ClipNote(s.settings); note != "" {
 		s.Plan.Notes = append(s.Plan.Notes, note)
 	}

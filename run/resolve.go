@@ -38,6 +38,12 @@ func (c Config) resolve(now time.Time) Config {
 	if c.Export == "" {
 		c.Export = "best"
 	}
+	if c.SpectralBudgetMode == "" {
+		c.SpectralBudgetMode = optimizer.BudgetHardcap
+	}
+	if c.SpectralBudgetDecay == 0 {
+		c.SpectralBudgetDecay = optimizer.DefaultBudgetDecay
+	}
 	c.Manifold = c.Manifold.Resolved()
 	c.chooseRates()
 	if c.Out == "" {
@@ -117,6 +123,7 @@ func (c Config) check() error {
 	bad(c.Export != "best" && c.Export != "last", "export %q is unknown: best or last", c.Export)
 	bad(c.Verify > 0 && !c.Resume, "verify needs --resume: it replays steps of a run that exists")
 	bad(c.Patience > 0 && c.ValidationFraction == 0 && c.ValidationData == "", "patience needs validation data, and validation-fraction is 0")
+	problems = append(problems, c.checkPairs()...)
 	if c.Lab != nil {
 		problems = append(problems, c.Lab.check()...)
 	}
@@ -139,6 +146,7 @@ func (c Config) optimizer() (optimizer.Config, error) {
 	settings.Nesterov, settings.ClipNorm, settings.Scale = c.Nesterov, c.ClipNorm, c.WidthScale
 	settings.LoRAPlusRatio, settings.RebalanceEvery = c.LoRAPlusRatio, c.RebalanceEvery
 	settings.Guard, settings.Manifold = c.Guard, c.Manifold
+	settings.SpectralBudget, settings.SpectralBudgetMode, settings.SpectralBudgetDecay = c.SpectralBudget, c.SpectralBudgetMode, c.SpectralBudgetDecay
 	if c.described().Beta2 {
 		settings.Beta2 = c.Beta2
 	}

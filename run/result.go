@@ -24,6 +24,7 @@ type Result struct {
 	Seconds, TokensPerSecond float64
 	StoppedEarly             bool
 	Samples                  []Sampled
+	Invariance               *Invariance // nil unless it was checked
 }
 
 // MarshalJSON writes null for numbers that JSON has no form for, such as the validation loss of a run without validation
