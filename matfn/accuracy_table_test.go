@@ -31,12 +31,12 @@ var accuracyShapes = []struct {
 	scales []float64
 	effort int // 0 always, 1 with -long, 2 with -update
 }{
-	{1, 1, []float64{tiny, 1, huge}, 0},
+	{1, 1, []float64{1}, 0},
 	{1, 7, []float64{1}, 0},
 	{7, 1, []float64{1}, 0},
 	{8, 8, []float64{tiny, 1, huge}, 0},
 	{24, 24, []float64{1}, 0},
-	{16, 40, []float64{tiny, 1, huge}, 0},
+	{5, 9, []float64{tiny, 1, huge}, 0},
 	{40, 16, []float64{1}, 0},
 	{128, 128, []float64{tiny, 1, huge}, 1},
 	{64, 256, []float64{tiny, 1, huge}, 1},
@@ -298,7 +298,7 @@ values evenly spaced in the logarithm, random singular vectors; those of half th
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\n## By scale, worst over all functions, 8x8, 16x40, 64x256 and 128x128\n\n| precision | 1e-12 | 1 | 1e12 |\n|---|---|---|---|\n")
+	b.WriteString("\n## By scale, worst over all functions, 8x8, 5x9, 64x256 and 128x128\n\n| precision | 1e-12 | 1 | 1e12 |\n|---|---|---|---|\n")
 	for _, p := range []string{"float32", "bfloat16", "exact"} {
 		fmt.Fprintf(&b, "| %s |", p)
 		for _, scale := range []float64{tiny, 1, huge} {
