@@ -29,13 +29,14 @@ type Config struct {
 	Optimizer            string  `help:"The optimizer; 'polar optimizers' describes them." default:"lora-muon" group:"optimizer"`
 	LearningRate         float64 `help:"Learning rate; 0 chooses the optimizer's usual one. For the muon family it is the RMS-to-RMS norm of a step on a weight." aliases:"lr" default:"0" group:"optimizer"`
 	WeightDecay          float64 `help:"Decoupled weight decay." default:"0.01" group:"optimizer"`
-	Momentum             float64 `help:"Momentum (beta, AdamW's beta1); -1 chooses 0.9." default:"-1" group:"optimizer"`
+	Momentum             float64 `help:"Momentum (beta, AdamW's beta1); -1 chooses the optimizer's usual one, mostly 0.9." default:"-1" group:"optimizer"`
 	Beta2                float64 `help:"Second-moment average; -1 chooses the optimizer's usual one." default:"-1" group:"optimizer"`
 	Nesterov             bool    `help:"Nesterov momentum." group:"optimizer"`
 	WidthScale           string  `help:"Scale of a muon step by the layer's shape: rms, none, jordan or moonlight." enum:"rms,none,jordan,moonlight" default:"rms" group:"optimizer"`
 	Guard                bool    `help:"Bound the second-order term of a lora-muon or lora-rite step when a factor is tiny." default:"true" negatable:"" group:"optimizer"`
 	RebalanceEvery       int     `help:"Rebalance the factors' scalar gauge every N steps; 0 never does." default:"0" group:"optimizer"`
 	LoRAPlusRatio        float64 `name:"lora-plus-ratio" help:"AdamW: rate of PEFT's lora_B as a multiple of lora_A's (LoRA+)." default:"1" group:"optimizer"`
+	MaxPreconditioned    int     `help:"Longest side of a matrix for which a preconditioner is kept when it has a shorter side; 0 is no limit, -1 chooses the usual one." default:"-1" group:"optimizer"`
 	ClipNorm             float64 `help:"Clip the gradient's global norm; 0 does not." default:"0" group:"optimizer"`
 	Schedule             string  `help:"Learning-rate schedule: constant, linear, cosine or wsd (warmup-stable-decay)." enum:"constant,linear,cosine,wsd" default:"linear" group:"optimizer"`
 	WarmupSteps          int     `help:"Steps of linear warm-up." default:"0" group:"optimizer"`

@@ -69,6 +69,7 @@ func settings(t *testing.T, texts map[string]string) map[string]setting {
 		"Guard":                {func(c *Config) { c.LearningRate = 5 }, func(c *Config) { c.Guard = false }},
 		"RebalanceEvery":       {func(c *Config) { c.Init = "lora" }, func(c *Config) { c.RebalanceEvery = 1 }},
 		"LoRAPlusRatio":        {adamw, func(c *Config) { c.LoRAPlusRatio = 4 }},
+		"MaxPreconditioned":    {func(c *Config) { c.Optimizer = "soap" }, func(c *Config) { c.MaxPreconditioned = 1 }},
 		"ClipNorm":             {func(c *Config) { c.Optimizer = "sgd" }, func(c *Config) { c.ClipNorm = 1e-3 }},
 		"Schedule":             {nil, func(c *Config) { c.Schedule = "cosine" }},
 		"WarmupSteps":          {nil, func(c *Config) { c.WarmupSteps = 3 }},

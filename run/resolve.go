@@ -24,12 +24,17 @@ func (c Config) resolve(now time.Time) Config {
 			c.Alpha = math.Sqrt(float64(c.Rank))
 		}
 	}
-	if c.Momentum < 0 {
-		c.Momentum = 0.9
-	}
-	if settings, err := optimizer.Default(c.Optimizer); err == nil && c.Beta2 < 0 && c.described().Beta2 {
-		if c.Beta2 = settings.Beta2; scratch && c.Optimizer == "adamw" {
-			c.Beta2 = 0.95
+	if usual, err := optimizer.Default(c.Optimizer); err == nil {
+		if c.Momentum < 0 {
+			c.Momentum = usual.Momentum
+		}
+		if c.Beta2 < 0 && c.described().Beta2 {
+			if c.Beta2 = usual.Beta2; scratch && c.Optimizer == "adamw" {
+				c.Beta2 = 0.95
+			}
+		}
+		if c.MaxPreconditioned < 0 {
+			c.MaxPreconditioned = usual.MaxPreconditioned
 		}
 	}
 	if c.LoRAPlusRatio == 0 {
@@ -144,7 +149,7 @@ func (c Config) optimizer() (optimizer.Config, error) {
 	}
 	settings.LearningRate, settings.WeightDecay, settings.Momentum = c.LearningRate, c.WeightDecay, c.Momentum
 	settings.Nesterov, settings.ClipNorm, settings.Scale = c.Nesterov, c.ClipNorm, c.WidthScale
-	settings.LoRAPlusRatio, settings.RebalanceEvery = c.LoRAPlusRatio, c.RebalanceEvery
+	settings.LoRAPlusRatio, settings.RebalanceEvery, settings.MaxPreconditioned = c.LoRAPlusRatio, c.RebalanceEvery, c.MaxPreconditioned
 	settings.Guard, settings.Manifold = c.Guard, c.Manifold
 	settings.SpectralBudget, settings.SpectralBudgetMode, settings.SpectralBudgetDecay = c.SpectralBudget, c.SpectralBudgetMode, c.SpectralBudgetDecay
 	if c.described().Beta2 {

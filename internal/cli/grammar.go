@@ -48,6 +48,8 @@ var trainDefaults = map[string]string{
 var settingOf = map[string]func(optimizer.Info) bool{
 	"beta2":    func(info optimizer.Info) bool { return info.Beta2 },
 	"nesterov": func(info optimizer.Info) bool { return info.Nesterov },
+
+	"max-preconditioned": func(info optimizer.Info) bool { return info.MaxPreconditioned },
 }
 
 // adjust completes the grammar after kong built it: choices that another package lists, and train's defaults. Flags of
