@@ -1,5 +1,5 @@
-// Package optimizer updates the variables of a GoMLX store: LoRA-Muon, Muon, factor-wise Muon, AdamW and SGD, each as a
-// GoMLX optimizer, so that train.Trainer runs them, with or without gradient accumulation.
+// Package optimizer updates the variables of a GoMLX store: LoRA-Muon, Muon, Shampoo, SOAP, AdamW and the others that Known
+// lists, each as a GoMLX optimizer, so that train.Trainer runs them, with or without gradient accumulation.
 //
 // A variable's role (package param) chooses its rule: low-rank pairs and hidden matrices get the named rule,
 // embeddings, heads and vectors an AdamW of their own (Config.Fallback). Variables that share a rule and a shape form a

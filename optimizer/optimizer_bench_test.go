@@ -24,9 +24,9 @@ var smolLM2 = []struct {
 const smolBlocks, smolRank = 30, 16
 
 // BenchmarkStep times one update of all rank-16 adapters of SmolLM2-135M, 210 pairs with 4.9 million elements, from
-// gradients already there. GFLOP/s counts LoRAMuonFlops.
+// gradients already there. GFLOP/s counts Rule.Flops.
 func BenchmarkStep(b *testing.B) {
-	for _, name := range []string{"lora-muon", "factor-muon", "adamw", "sgd"} {
+	for _, name := range Names(func(info Info) bool { return info.Pairs }) {
 		b.Run(fmt.Sprintf("smollm2-135m-r%d/f32/%s", smolRank, name), func(b *testing.B) { benchmarkStep(b, name) })
 	}
 }
@@ -58,12 +58,9 @@ func benchmarkStep(b *testing.B, name string, changes ...func(*Config)) {
 	}
 	perStep := b.Elapsed().Seconds() / float64(b.N)
 	b.ReportMetric(perStep*1e3, "ms/step")
-	if name != "lora-muon" {
-		return // no count of operations to divide
-	}
 	var flops int64
 	for _, layer := range smolLM2 {
-		flops += smolBlocks * LoRAMuonFlops(layer.fanOut, layer.fan, smolRank)
+		flops += smolBlocks * must[Cost](b)(CostOf(o.cfg, layer.fanOut, layer.fan, smolRank)).Flops
 	}
 	b.ReportMetric(float64(flops)/perStep/1e9, "GFLOP/s")
 }
