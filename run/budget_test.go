@@ -2,6 +2,7 @@ package run
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,6 +72,10 @@ func TestSpectralBudgetHolds(t *testing.T) {
 				if !(n.Delta <= beta*(1+budgetTol)) {
 					t.Errorf("exported layer %s has norm %g, the budget is %g", n.Layer, n.Delta, beta)
 				}
+			}
+			card, err := os.ReadFile(filepath.Join(result.Adapter, "README.md"))
+			if err != nil || !strings.Contains(string(card), "at most 0.05 in every layer") {
+				t.Errorf("the card (%v):\n%s", err, card)
 			}
 			free := cfg
 			free.SpectralBudget, free.Out = 0, filepath.Join(t.TempDir(), "free")

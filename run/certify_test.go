@@ -84,6 +84,10 @@ func TestCertifyInvariance(t *testing.T) {
 			if saved, err := peft.Load(result.Adapter); err != nil || len(saved.Pairs) != 6 {
 				t.Errorf("the adapter does not load: %v", err)
 			}
+			card, err := os.ReadFile(filepath.Join(result.Adapter, "README.md"))
+			if err != nil || !strings.Contains(string(card), "("+want+", bound 0.001): see invariance.json") {
+				t.Errorf("the card (%v):\n%s", err, card)
+			}
 			metrics, err := os.ReadFile(filepath.Join(cfg.Out, metricsFile))
 			if err != nil || strings.Count(string(metrics), `"invariance_drift":`) != 5 {
 				t.Errorf("metrics (%v):\n%s", err, metrics)

@@ -167,10 +167,10 @@ library_name: peft
 # LoRA adapter trained with Polar
 
 Trained with %s at learning rate %g (rank %d, init %s) for %d steps of %d rows of %d tokens, seed %d. The weights are those
-after step %d. %s
+after step %d. %s%s
 
 Load it with PEFT: PeftModel.from_pretrained(base, "this folder").
-`, t.baseName(), c.Optimizer, c.LearningRate, c.Rank, c.Init, result.Steps, c.Batch, c.Length, c.Seed, result.ExportedStep, losses)
+`, t.baseName(), c.Optimizer, c.LearningRate, c.Rank, c.Init, result.Steps, c.Batch, c.Length, c.Seed, result.ExportedStep, losses, pairsCard(c, result.Invariance))
 }
 
 // checkExport frees the training state, loads what was written as anyone else would, and compares its logits on the

@@ -42,3 +42,15 @@ func (s *Session) planPairs(note func(format string, args ...any)) {
 		note("invariance is checked at step %s", strings.Trim(strings.ReplaceAll(fmt.Sprint(certifySteps(s.steps)), " ", ", "), "[]"))
 	}
 }
+
+// pairsCard is what the card of an adapter says about its budget and its invariance.
+func pairsCard(c Config, found *Invariance) (text string) {
+	if c.SpectralBudget > 0 && c.SpectralBudgetMode == optimizer.BudgetHardcap {
+		text += fmt.Sprintf("\n\nThe spectral norm of what it adds to a weight is at most %g in every layer (spectral budget).", c.SpectralBudget)
+	}
+	if found != nil {
+		text += fmt.Sprintf("\n\nChanging the gauge of its factors, A to A G and B to B G^-T, changed a step's effect on the weights by up to %.1e\n"+
+			"of it (%s, bound %g): see %s.", found.WorstDrift, found.Verdict, found.Bound, invarianceFile)
+	}
+	return text
+}

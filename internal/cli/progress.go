@@ -57,6 +57,8 @@ func (p *progress) event(event run.Event) {
 			best = ", the best so far"
 		}
 		p.print(fmt.Sprintf("step %d  validation loss %.4f%s  (%s)", e.Step, e.ValidationLoss, best, span(seconds(e.Seconds))))
+	case run.InvarianceChecked:
+		p.print(fmt.Sprintf("step %d  invariance: worst drift %.1e of %d layers, %.1e in float64  (%s)", e.Step, e.Drift, e.Layers, e.DriftFloat64, span(seconds(e.Seconds))))
 	case run.Sampled:
 		p.print(fmt.Sprintf("step %d  sample:\n%s", e.Step, indent(printable(e.Prompt+e.Text), "  | ")))
 	}

@@ -31,6 +31,7 @@ func printResult(out io.Writer, cfg run.Config, result *run.Result) {
 		say("  training loss  %s", line)
 	}
 	printChanges(out, result)
+	printInvariance(out, result.Invariance)
 	for _, sample := range result.Samples[max(0, len(result.Samples)-1):] {
 		say("\nsample at step %d", sample.Step)
 		say("%s", indent(printable(sample.Prompt+sample.Text), "  | "))
