@@ -23,7 +23,7 @@ const (
 // A rule is listed by its own type, because one that embeds another may keep other state under the same names.
 func carryOf(rule Rule) func(slot string) carry {
 	switch rule.(type) {
-	case loraMuonRule, loraRITECoreRule, factorMuonRule, sMuonRule, sgdRule:
+	case loraMuonRule, loraMuonOGDRule, loraRITECoreRule, factorMuonRule, sMuonRule, sgdRule:
 		return moments
 	case poloraRule: // its diagonals are of W
 		return moments

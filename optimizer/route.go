@@ -108,7 +108,7 @@ func bookkeeping(v *mlmodel.Variable) bool {
 			return true
 		}
 	}
-	return false
+	return strings.HasPrefix(v.Path(), ProtectedScope+"/")
 }
 
 // routed is a variable with its description and where it goes.
@@ -178,6 +178,9 @@ func (o *Optimizer) route(store mlmodel.StoreProvider, vars []*mlmodel.Variable)
 			continue
 		}
 		if to, err = onManifold.onto(to, v, spec); err != nil {
+			refused = append(refused, err.Error())
+		}
+		if to, err = to.place(o.cfg, store, spec); err != nil {
 			refused = append(refused, err.Error())
 		}
 		all = append(all, routed{v, spec, to})

@@ -19,7 +19,8 @@ import (
 // compare it with another program's.
 //
 // A low-rank pair is A [m, r] and B [n, r] of W_pre + s·A Bᵀ, a dense weight W [m, n]; each comes with its gradient grad_A,
-// grad_B, grad_W. A state array has the name of its slot and what it belongs to: m_A, v_B, L_W. All are float32.
+// grad_B, grad_W. A state array has the name of its slot and what it belongs to: m_A, v_B, L_W. All are float32. With
+// lora-muon-ogd, U [m, p] and V [n, q] are past directions to Protect, and its multiplier is lambda.
 type TensorStep struct {
 	Config Config
 	// Count is the number of the step, from 1; bias corrections depend on it.
@@ -35,6 +36,7 @@ type unit struct {
 	group *Group
 	store *mlmodel.Store
 	vars  []*mlmodel.Variable
+	also  []string // further tensors that the unit reads
 }
 
 // Run returns all tensors of in, parameters and state replaced by those after the step, and the state that was missing and
@@ -142,6 +144,9 @@ func (u *unit) place(o *Optimizer, in map[string]*tensors.Tensor) error {
 		}
 		u.vars = append(u.vars, v)
 	}
+	if err := u.protect(o, in); err != nil {
+		return err
+	}
 	groups, err := o.groups(u.store, u.vars)
 	if err != nil {
 		return err
@@ -199,6 +204,7 @@ func checkTensors(units []*unit, in map[string]*tensors.Tensor) error {
 		for i, name := range names {
 			expect(name, shapes[i])
 		}
+		known = append(known, u.also...)
 	}
 	var unknown []string
 	for _, name := range slices.Sorted(maps.Keys(in)) {
