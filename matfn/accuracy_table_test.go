@@ -298,7 +298,8 @@ values evenly spaced in the logarithm, random singular vectors; those of half th
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("\n## By scale, worst over all functions, 8x8, 5x9, 64x256 and 128x128\n\n| precision | 1e-12 | 1 | 1e12 |\n|---|---|---|---|\n")
+	b.WriteString("\n## By scale, worst over all functions, 8x8, 5x9, 64x256 and 128x128\n\n")
+	b.WriteString("| precision | 1e-12 | 1 | 1e12 |\n|---|---|---|---|\n")
 	for _, p := range []string{"float32", "bfloat16", "exact"} {
 		fmt.Fprintf(&b, "| %s |", p)
 		for _, scale := range []float64{tiny, 1, huge} {

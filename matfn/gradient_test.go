@@ -115,7 +115,7 @@ func gradient64(t testing.TB, fn func(x *Node) *Node, x, c *mat.Dense) []float64
 		return tensors.FromFlatDataAndDimensions(flat(mat.DenseCopyOf(x)), m, n)
 	}
 	gradient := func(x, c *Node) *Node { return Gradient(inner(fn)(x, c), x)[0] }
-	out := must[*tensors.Tensor](t)(ExecOnce(check.Backend(t), gradient, tensor(x), tensor(c)))
+	out := must[*tensors.Tensor](t)(CallOnce(check.Backend(t), gradient, tensor(x), tensor(c)))
 	return tensors.MustCopyFlatData[float64](out)
 }
 

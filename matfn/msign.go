@@ -46,8 +46,11 @@ func WithSchedule(schedule Schedule) Option {
 	return func(c *config) { c.schedule = schedule }
 }
 
-// WithExactFinish adds 6 Newton-Schulz steps, for callers that need singular values within 1e-5 of one. They also amplify
-// rounding in directions of singular value zero 43-fold: not for matrices without full rank.
+// WithExactFinish adds 6 Newton-Schulz steps, for callers that need singular values within 1e-5 of one: after PolarExpress8 all
+// above 5e-6·‖x‖_F are (TestScheduleRanges), and in float32 the polar factor is right to 1e-3 up to condition number 1e4
+// (TestMsignExactFinish). The number is fixed and does not wait until ‖X Xᵀ - I‖ stops falling, since a loop has no gradient. The steps
+// also amplify rounding in directions of singular value zero 43-fold: not for matrices without full rank, for which
+// there is WithExact.
 func WithExactFinish() Option {
 	return func(c *config) { c.finish = finishSteps }
 }
@@ -87,9 +90,11 @@ func (c config) steps() Schedule {
 // computed in float32.
 // Accuracy: 8 steps bring singular values above 1e-4·‖x‖_F into [0.99, 1.01] (TestMsignAccuracy), and leave in directions
 // of singular value zero at most 2e-3 of rounding (TestMsignRankDeficient); WithExactFinish, on x of full rank, is within
-// 1e-3 of the SVD up to condition number 1e4 (TestMsignExactFinish). The scale of x does not matter from 1e-12 to 1e12 (TestMsignScale).
-// Cost: MsignFlopsOf(m, n, opts...), at most MsignFlops(m, n, steps) unless a form is asked for. NaN or Inf in a matrix makes all of that matrix NaN.
-// Panics while building the graph if x has rank < 2 or is not floating point, or the schedule is empty or not finite.
+// 1e-3 of the SVD up to condition number 1e4 (TestMsignExactFinish); WithExact see there and TestAccuracyTable. The scale of x
+// does not matter from 1e-12 to 1e12 (TestMsignScale).
+// Cost: MsignFlopsOf(m, n, opts...), at most MsignFlops(m, n, steps) unless a form or WithExact is asked for.
+// NaN or Inf in a matrix makes all of that matrix NaN. Panics while building the graph if x has rank < 2 or is not floating
+// point, or the schedule is empty or not finite.
 // Ref: Amsel et al. 2025, arXiv 2505.16932. Why the Gram form starts anew every few steps: see maxGain.
 func Msign(x *Node, opts ...Option) *Node {
 	c := resolve("Msign", 0, []Form{Direct, Gram}, opts)
