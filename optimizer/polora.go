@@ -10,7 +10,7 @@ import (
 
 var poloraEntry = entry{
 	name:    "polora",
-	summary: "low-rank pairs: PoLoRA, msign of the product's gradient in a diagonal Kronecker metric, steps of η/(‖A‖+‖B‖)",
+	summary: "low-rank pairs: PoLoRA, msign in a diagonal Kronecker metric of the gradients, steps of η/(‖A‖+‖B‖)",
 	uses:    uses{beta2: true, nesterov: true},
 	msign:   true,
 	// The paper's averages. The rate is lora-muon's: in both it bounds the first-order move of W in the spectral norm.
@@ -38,7 +38,8 @@ var poloraEntry = entry{
 // A, Q, P are our A, Bᵀ, Q, P). Our reading, where the quotes leave room: the division of ρ by s, the split decay, and Nesterov
 // off by default (the algorithm looks one step ahead). Norms are not by power iteration but upper bounds (largestEigenvalue).
 //
-// Accuracy: within 4.6e-4 of the float64 reference, exact steps within 1.4e-6 (TestPoLoRAOracle). Cost: the grams, roots and polar factors of lora-muon, two more grams and 128 r³ for the norms.
+// Accuracy: within 4.6e-4 of the float64 reference, exact steps within 1.4e-6 (TestPoLoRAOracle).
+// Cost: the grams, roots and polar factors of lora-muon, two more grams, and 192 r³ for the norms.
 type poloraRule struct {
 	beta, beta2, weightDecay float64
 	nesterov                 bool

@@ -31,7 +31,8 @@ func TestPoLoRAOracle(t *testing.T) {
 					var grads [][]*mat.Dense
 					for range steps {
 						g := gaussian(rng, m, n)
-						g.Apply(func(i, j int, v float64) float64 { return v * math.Pow(0.9, float64(i+j)) }, g) // rows and columns of other curvature
+						// Rows and columns of other curvature.
+						g.Apply(func(i, j int, v float64) float64 { return v * math.Pow(0.9, float64(i+j)) }, g)
 						grads = append(grads, []*mat.Dense{rounded(mul(g, b)), rounded(mul(g.T(), a))})
 					}
 					cfg := setting(t, "polora", func(c *Config) {
@@ -49,7 +50,8 @@ func TestPoLoRAOracle(t *testing.T) {
 								t.Fatal(err)
 							}
 						}
-						return max(relative(got[0], sub(p.A, scaled(k, before.A))), relative(got[1], sub(p.B, scaled(k, before.B))))
+						wantA, wantB := sub(p.A, scaled(k, before.A)), sub(p.B, scaled(k, before.B))
+						return max(relative(got[0], wantA), relative(got[1], wantB))
 					}
 					o := oracle.PoLoRA{LearningRate: 0.5, Momentum: cfg.Momentum, Beta2: 0.9, Nesterov: nesterov, WeightDecay: 1,
 						Damping: poloraDamping, S: s, Scale: math.Sqrt(float64(m) / float64(n))}
@@ -103,7 +105,8 @@ func TestPoLoRABound(t *testing.T) {
 		want := bound / (s * (spectralNormOf(t, a) + spectralNormOf(t, b)))
 		t.Logf("A times %g: W moves by %.3f of the bound", c, move/bound)
 		if !(move <= bound) || !(math.Abs(normA/want-1) <= tol) || !(math.Abs(normB/want-1) <= tol) {
-			t.Errorf("A times %g: W moves by %.4f, the bound is %.4f; the factors by %.4g and %.4g, want %.4g", c, move, bound, normA, normB, want)
+			t.Errorf("A times %g: W moves by %.4f, the bound is %.4f; the factors by %.4g and %.4g, want %.4g",
+				c, move, bound, normA, normB, want)
 		}
 		muonA, muonB := step("lora-muon")
 		for i, d := range [][2]*mat.Dense{{dA, muonA}, {dB, muonB}} {
@@ -119,7 +122,9 @@ func TestPoLoRABound(t *testing.T) {
 // TestLargestEigenvalue: from above, within r^{2^-17} of ‖p‖₂ whatever the gap and the scale; zero for zero.
 func TestLargestEigenvalue(t *testing.T) {
 	const rounding = 2e-6 // 17 norms, whose errors are halved by each root
-	for _, values := range [][]float64{{1, 1, 1, 1, 1}, {1, 0.999, 0.5, 0, 0}, {1, 1e-3, 0, 0, 0}, {1e-20, 3e-21, 0, 0, 0}, {1e15, 1e14, 1, 1, 1}, {0, 0, 0, 0, 0}} {
+	for _, values := range [][]float64{
+		{1, 1, 1, 1, 1}, {1, 0.999, 0.5, 0, 0}, {1, 1e-3, 0, 0, 0}, {1e-20, 3e-21, 0, 0, 0}, {1e15, 1e14, 1, 1, 1}, {0, 0, 0, 0, 0},
+	} {
 		p := rounded(must[*mat.Dense](t)(oracle.WithEigenvalues(3, values)))
 		out, err := CallOnce(check.Backend(t), func(x *Node) *Node { return largestEigenvalue(x) }, batchOfOne(p))
 		if err != nil {

@@ -50,7 +50,8 @@ func TestRPrecOracle(t *testing.T) {
 				})
 				values := pair("l", a, b, 2)
 				second, third := after(t, cfg, values, grads[:2]...), after(t, cfg, values, grads...)
-				want := oracle.RPrecAdamW{Adam: oracle.Adam{LearningRate: 0.1, Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-3, WeightDecay: 0.5}, Ridge: riemannianRidge}
+				adam := oracle.Adam{LearningRate: 0.1, Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-3, WeightDecay: 0.5}
+				want := oracle.RPrecAdamW{Adam: adam, Ridge: riemannianRidge}
 				off := func(o oracle.RPrecAdamW) float64 {
 					dA, dB := rprecReference(t, o, a, b, grads)
 					return max(relative(sub(third[0], second[0]), dA), relative(sub(third[1], second[1]), dB))
@@ -61,8 +62,10 @@ func TestRPrecOracle(t *testing.T) {
 					t.Errorf("%s: off the oracle by %.1e, want at most %g", name, e, tols[exact])
 				}
 				for bite, change := range map[string]func(*oracle.RPrecAdamW){
-					"ridge": func(o *oracle.RPrecAdamW) { o.Ridge = 1e-2 }, "beta2": func(o *oracle.RPrecAdamW) { o.Beta2 = 0.98 },
-					"epsilon": func(o *oracle.RPrecAdamW) { o.Epsilon = 2e-3 }, "decay": func(o *oracle.RPrecAdamW) { o.WeightDecay = 0.51 },
+					"ridge":   func(o *oracle.RPrecAdamW) { o.Ridge = 1e-2 },
+					"beta2":   func(o *oracle.RPrecAdamW) { o.Beta2 = 0.98 },
+					"epsilon": func(o *oracle.RPrecAdamW) { o.Epsilon = 2e-3 },
+					"decay":   func(o *oracle.RPrecAdamW) { o.WeightDecay = 0.51 },
 				} {
 					if bite == "epsilon" && cond > 20 {
 						continue // nothing beside preconditioned gradients that large

@@ -10,8 +10,8 @@ var soapEntry = entry{
 	summary: "SOAP: Adam in the eigenbases of Shampoo's averages of g gᵀ and gᵀ g; pairs factor by factor",
 	uses:    uses{beta2: true, epsilon: true, maxPreconditioned: true},
 	// The paper's averages, and AdamW's rates: in its basis a step is Adam's, elements of about eta each.
-	defaults: Config{LearningRate: 2e-4, WeightDecay: 0.01, Momentum: 0.95, Beta2: 0.95, Epsilon: 1e-8, Scale: "none", MaxPreconditioned: 512,
-		LoRAPlusRatio: 1, Fallback: defaultFallback},
+	defaults: Config{LearningRate: 2e-4, WeightDecay: 0.01, Momentum: 0.95, Beta2: 0.95, Epsilon: 1e-8, Scale: "none",
+		MaxPreconditioned: 512, LoRAPlusRatio: 1, Fallback: defaultFallback},
 	rates: rates{full: 1e-3},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
 		rule := soapRule{adam: newAdamRule(cfg), maxPreconditioned: cfg.MaxPreconditioned}
@@ -36,7 +36,8 @@ var soapEntry = entry{
 // first step is spent on an eigendecomposition. A turn moves each vector continuously, so that v needs no reordering. Of a
 // side that is longer than maxPreconditioned and not the shorter one the basis is I.
 //
-// Accuracy: where the eigenvalues are apart the step comes to agree with one in the true eigenvectors, within 6e-4 at beta2 0.99 (TestSOAPOracle).
+// Accuracy: where the eigenvalues are apart the step comes to agree with one in the true eigenvectors, within 6e-4 at beta2 0.99
+// (TestSOAPOracle).
 // Cost: 22 n³ operations a side of n for the basis, its average, and four products of the matrix with it.
 // Ref: Vyas et al. 2024, arXiv 2409.11321, algorithm 3; the turns are ours.
 type soapRule struct {

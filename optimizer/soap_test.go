@@ -86,8 +86,8 @@ func TestEigenbasisConverges(t *testing.T) {
 			}
 			off, drift := offDiagonal(end, p), mat.Norm(product, 2)
 			polar := turning(t, p, func(basis, p *Node) *Node { return (&Step{}).Msign(times(basis, p)) })(turns)
-			t.Logf("%s, n = %d: off the diagonal %.1e after 1 turn, %.1e after 20, %.1e after %d; rows orthonormal to %.1e; polar factors %.1e",
-				name, n, start, half, off, turns, drift, offDiagonal(polar, p))
+			t.Logf("%s, n = %d: off the diagonal %.1e after 1 turn, %.1e after 20, %.1e after %d; rows orthonormal to %.1e; "+
+				"polar factors %.1e", name, n, start, half, off, turns, drift, offDiagonal(polar, p))
 			if !(off <= tol) || !(drift <= orthogonal) {
 				t.Errorf("%s, n = %d: off the diagonal %.1e, want at most %g; orthonormal to %.1e", name, n, off, tol, drift)
 			}
@@ -151,7 +151,8 @@ func TestSOAPOracle(t *testing.T) {
 				store := newStore(t, dense("/w", mat.NewDense(m, n, nil)))
 				s := newStepper(t, store, mustNew(t, cfg), "/w")
 				left, right := preconditioned(m, n, limit)
-				o := oracle.SOAP{Adam: oracle.Adam{Beta1: cfg.Momentum, Beta2: cfg.Beta2, Epsilon: cfg.Epsilon}, Left: left, Right: right}
+				adam := oracle.Adam{Beta1: cfg.Momentum, Beta2: cfg.Beta2, Epsilon: cfg.Epsilon}
+				o := oracle.SOAP{Adam: adam, Left: left, Right: right}
 				plain, one := o, o
 				plain.Left, plain.Right = false, false
 				one.Beta2 = 0.985
@@ -180,9 +181,10 @@ func TestSOAPOracle(t *testing.T) {
 						}
 					}
 				}
-				t.Logf("%s: away from the step in the true eigenvectors %.1e at first, %.1e at last; adamw's is %.1e away", name, first, last, worstPlain)
+				t.Logf("%s: from the step in the true eigenvectors %.1e at first, %.1e at last; adamw's %.1e", name, first, last, worstPlain)
 				if !(last <= tol) || !(worstPlain > 10*tol) {
-					t.Errorf("%s: %.1e from the step in the true eigenvectors, want at most %g; adamw's is %.1e from it", name, last, tol, worstPlain)
+					t.Errorf("%s: %.1e from the step in the true eigenvectors, want at most %g; adamw's is %.1e from it",
+						name, last, tol, worstPlain)
 				}
 			}
 		}

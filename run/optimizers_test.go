@@ -26,7 +26,8 @@ func TestEveryOptimizerTrains(t *testing.T) {
 				continue
 			}
 			if losses := told.losses(); len(losses) != steps || result.ExportDifference > exportTol || result.ProbeChange <= 0 {
-				t.Errorf("%s at rank %d: losses %v, logits moved by %g, the export's differ by %g", info.Name, rank, losses, result.ProbeChange, result.ExportDifference)
+				t.Errorf("%s at rank %d: losses %v, logits moved by %g, the export's differ by %g",
+					info.Name, rank, losses, result.ProbeChange, result.ExportDifference)
 			}
 		}
 	}

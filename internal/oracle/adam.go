@@ -57,7 +57,8 @@ type RPrecAdamW struct {
 
 // Step returns the factors after the count-th step from gradients gA and gB, and the new moments of A and B. A factor whose
 // partner is zero only decays.
-func (o RPrecAdamW) Step(a, b *mat.Dense, oldA, oldB Moments, gA, gB mat.Matrix, count int) (nextA, nextB *mat.Dense, mA, mB Moments, err error) {
+func (o RPrecAdamW) Step(a, b *mat.Dense, oldA, oldB Moments, gA, gB mat.Matrix, count int) (
+	nextA, nextB *mat.Dense, mA, mB Moments, err error) {
 	side := func(x, other *mat.Dense, old Moments, grad mat.Matrix) (*mat.Dense, Moments, error) {
 		inverse, err := ApplyEigen(product2(other.T(), other), func(v float64) float64 { return 1 / (max(v, 0) + o.Ridge) })
 		if err != nil {

@@ -26,7 +26,8 @@ type Diagonals struct{ A, B []float64 }
 // SVDs and eigendecompositions.
 func (o PoLoRA) Step(p Pair, old Diagonals, gA, gB *mat.Dense) (Pair, Diagonals, error) {
 	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
-		return Pair{}, Diagonals{}, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive", o.WeightDecay*o.LearningRate, o.S)
+		return Pair{}, Diagonals{}, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive",
+			o.WeightDecay*o.LearningRate, o.S)
 	}
 	next := Pair{MomentA: blend(o.Momentum, p.MomentA, gA), MomentB: blend(o.Momentum, p.MomentB, gB)}
 	followA, followB := next.MomentA, next.MomentB
@@ -57,7 +58,8 @@ func (o PoLoRA) Step(p Pair, old Diagonals, gA, gB *mat.Dense) (Pair, Diagonals,
 
 // side returns D/‖D‖₂ of one factor from its direction and diagonal and the other factor's, and its gradient whitened by the
 // other one's curvature.
-func (o PoLoRA) side(follow, grad *mat.Dense, diagonal []float64, other *mat.Dense, otherDiagonal []float64) (step, white *mat.Dense, err error) {
+func (o PoLoRA) side(follow, grad *mat.Dense, diagonal []float64, other *mat.Dense, otherDiagonal []float64) (
+	step, white *mat.Dense, err error) {
 	rows, _ := other.Dims()
 	scaled := scaleRows(other, o.metric(otherDiagonal, rows), 0.5)
 	values, vectors, err := Eigen(product2(scaled.T(), scaled))

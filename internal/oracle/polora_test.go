@@ -65,7 +65,8 @@ func TestPoLoRA(t *testing.T) {
 	for i := range q {
 		q[i] = given.B[i] / 7
 	}
-	_, muonA, _, err = LoRAMuon{LearningRate: 1, S: 1}.Step(Pair{A: scaleRows(a, p, 0.5), B: scaleRows(b, q, 0.5)}, scaleRows(gA, p, -0.5), scaleRows(gB, q, -0.5))
+	_, muonA, _, err = LoRAMuon{LearningRate: 1, S: 1}.Step(
+		Pair{A: scaleRows(a, p, 0.5), B: scaleRows(b, q, 0.5)}, scaleRows(gA, p, -0.5), scaleRows(gB, q, -0.5))
 	if err != nil {
 		t.Fatal(err)
 	}
