@@ -92,26 +92,11 @@ func (s *Set) onlyAdapted(suffix string) bool {
 // left as it is and frozen. Use the set to generate, to Merge, or to continue training. All layers that the model does
 // not have, that the adapter's target_modules name but that have no tensors, and that differ in shape are one error.
 func FromPEFT(store *mlmodel.Store, layers []param.Layer, a *peft.Adapter) (*Set, error) {
-	if err := a.Check(); err != nil {
-		return nil, fmt.Errorf("apply the adapter: %w", err)
-	}
-	if err := checkNames(layers); err != nil {
+	byLayer, err := fit(layers, a)
+	if err != nil {
 		return nil, err
 	}
 	s := newSet(store, layers)
-	byLayer, problems := assign(layers, a)
-	for i, layer := range layers {
-		p, found := byLayer[i]
-		switch {
-		case !found && a.Matches(exportName(layer)):
-			problems = append(problems, fmt.Sprintf("layer %s is among its target_modules but has no tensors", layer.Name))
-		case found && (p.FanOut != layer.FanOut || p.FanIn != layer.FanIn):
-			problems = append(problems, fmt.Sprintf("layer %s: lora_B·lora_A is %d x %d, the model's weight is %d x %d", layer.Name, p.FanOut, p.FanIn, layer.FanOut, layer.FanIn))
-		}
-	}
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("the adapter does not fit this model: %s", strings.Join(problems, "; "))
-	}
 	for i, layer := range layers {
 		if p, found := byLayer[i]; found {
 			if err := s.freeze(layer); err != nil {
@@ -132,6 +117,30 @@ func FromPEFT(store *mlmodel.Store, layers []param.Layer, a *peft.Adapter) (*Set
 		}
 	}
 	return s, nil
+}
+
+// fit returns the adapter's pairs by layer index, or all that does not fit the model.
+func fit(layers []param.Layer, a *peft.Adapter) (map[int]peft.Pair, error) {
+	if err := a.Check(); err != nil {
+		return nil, fmt.Errorf("apply the adapter: %w", err)
+	}
+	if err := checkNames(layers); err != nil {
+		return nil, err
+	}
+	byLayer, problems := assign(layers, a)
+	for i, layer := range layers {
+		p, found := byLayer[i]
+		switch {
+		case !found && a.Matches(exportName(layer)):
+			problems = append(problems, fmt.Sprintf("layer %s is among its target_modules but has no tensors", layer.Name))
+		case found && (p.FanOut != layer.FanOut || p.FanIn != layer.FanIn):
+			problems = append(problems, fmt.Sprintf("layer %s: lora_B·lora_A is %d x %d, the model's weight is %d x %d", layer.Name, p.FanOut, p.FanIn, layer.FanOut, layer.FanIn))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("the adapter does not fit this model: %s", strings.Join(problems, "; "))
+	}
+	return byLayer, nil
 }
 
 // assign finds the layer of every pair, by its name or, where the body's prefix differs, by the one layer's name that

@@ -17,6 +17,8 @@ type Info struct {
 	Pairs bool
 	// Beta2, Epsilon, Nesterov and MaxPreconditioned report that it reads that setting of Config.
 	Beta2, Epsilon, Nesterov, MaxPreconditioned bool
+	// Protects reports that it leaves the directions of Protect as they are.
+	Protects bool
 	// FallbackOptional reports that embeddings, heads and vectors follow its own rule when Fallback.LearningRate is 0.
 	FallbackOptional bool
 	// AdapterRate is the usual learning rate for pairs on a pretrained base, FullRate for training all weights.
@@ -87,9 +89,10 @@ func Describe(name string) (Info, error) {
 }
 
 func (e *entry) info() Info {
-	_, pairs := e.route(e.defaults, param.Spec{Role: param.Pair, Side: param.SideA})
+	to, pairs := e.route(e.defaults, param.Spec{Role: param.Pair, Side: param.SideA})
+	_, protects := to.rule.(placed)
 	return Info{
-		Name: e.name, Summary: e.summary, Pairs: pairs,
+		Name: e.name, Summary: e.summary, Pairs: pairs, Protects: protects,
 		Beta2: e.uses.beta2, Epsilon: e.uses.epsilon, Nesterov: e.uses.nesterov, MaxPreconditioned: e.uses.maxPreconditioned,
 		FallbackOptional: e.uses.noFallback,
 		AdapterRate:      cmp.Or(e.rates.adapter, e.defaults.LearningRate), FullRate: cmp.Or(e.rates.full, e.defaults.LearningRate),

@@ -28,6 +28,11 @@ func (s *Session) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if checkpoint == "" {
+		if err := s.protect(); err != nil {
+			return err
+		}
+	}
 	if err := s.optimizer.Retract(s.backend, s.store); err != nil {
 		return err
 	}

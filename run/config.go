@@ -44,6 +44,8 @@ type Config struct {
 	DecayFraction        float64 `help:"wsd: final fraction of the steps that decays." default:"0.4" group:"optimizer"`
 	FallbackLearningRate float64 `help:"AdamW rate of embeddings, heads and vectors when they train; 0 chooses (with adamw and sgd on a model: the learning rate)." default:"0" group:"optimizer"`
 
+	Protect []string `help:"Earlier adapters (PEFT folders, the flag once for each): what the weights do between their directions stays as it is." sep:"none" placeholder:"ADAPTER" group:"optimizer"`
+
 	Manifold optimizer.Manifold `help:"Keep hidden matrices in a set, as 'set=ball,radius=4': sets psd, spectrahedron (lo, hi), ball (radius), band (lo, hi), stiefel, in units of the width scale; norm spectral or frobenius; solver oracle, alternating, pdhg or dual; steps; params (names or globs; last)." placeholder:"SETTINGS" group:"optimizer"`
 
 	SpectralBudget      float64 `help:"Keep the spectral norm of s·A·Bᵀ, what a low-rank pair adds to its weight, at or below this after every step; 0 does not." default:"0" group:"optimizer"`

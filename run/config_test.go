@@ -76,6 +76,7 @@ func settings(t *testing.T, texts map[string]string) map[string]setting {
 		"WarmupFraction":       {nil, func(c *Config) { c.WarmupFraction = 0.5 }},
 		"DecayFraction":        {func(c *Config) { c.Schedule = "wsd" }, func(c *Config) { c.DecayFraction = 1 }},
 		"Manifold":             {dense, func(c *Config) { c.Manifold = optimizer.Manifold{Set: "ball", Radius: 1} }},
+		"Protect":              {protecting, func(c *Config) { c.Protect = []string{pastAdapter(t, c.Model, 2)} }},
 		"FallbackLearningRate": {allWeights, func(c *Config) { c.FallbackLearningRate = 1e-3 }},
 
 		"SpectralBudget":      {fromZero, func(c *Config) { c.SpectralBudget = 0.1 }},

@@ -69,6 +69,7 @@ func (s *Session) planNotes() {
 		note("manifold %s: its weights begin at the nearest matrix of the set and stay in it", c.Manifold)
 	}
 	s.planPairs(note)
+	s.planProtected(note)
 	if note := optimizer.ClipNote(s.settings); note != "" {
 		s.Plan.Notes = append(s.Plan.Notes, note)
 	}

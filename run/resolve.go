@@ -125,6 +125,10 @@ func (c Config) check() error {
 	bad(c.InitScale > 0 && (c.Rank == 0 || c.Init != "balanced" && c.Init != "gradient"), "init-scale is only for adapters with init balanced or gradient")
 	bad(known == nil && c.Beta2 >= 0 && !info.Beta2, "beta2 %v is only for %s", c.Beta2,
 		strings.Join(optimizer.Names(func(info optimizer.Info) bool { return info.Beta2 }), ", "))
+	bad(known == nil && len(c.Protect) > 0 && !info.Protects, "protect is only for %s: %s would move the directions of earlier adapters",
+		strings.Join(optimizer.Names(func(info optimizer.Info) bool { return info.Protects }), ", "), c.Optimizer)
+	bad(len(c.Protect) > 0 && (c.Rank == 0 || c.Lab != nil), "protect is only for adapters: the rank is 0 or the model starts from scratch")
+	bad(len(c.Protect) > 0 && c.SpectralBudget > 0, "protect and spectral-budget exclude each other: a budget would move the protected directions")
 	bad(c.Export != "best" && c.Export != "last", "export %q is unknown: best or last", c.Export)
 	bad(c.Verify > 0 && !c.Resume, "verify needs --resume: it replays steps of a run that exists")
 	bad(c.Patience > 0 && c.ValidationFraction == 0 && c.ValidationData == "", "patience needs validation data, and validation-fraction is 0")

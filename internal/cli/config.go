@@ -181,6 +181,9 @@ func flagValue(flag *kong.Flag, node ast.Node) (any, error) {
 		}
 		values = append(values, text)
 	}
+	if len(values) == 0 && !flag.HasDefault {
+		return nil, nil // as where the flag is not given
+	}
 	return values, nil
 }
 

@@ -64,7 +64,7 @@ type trainCommand struct {
 
 // notForTrain are the flags of run.Config that need a given model. They stay keys of configuration files, so that the
 // config.yaml of a run can be used again, but only with the values that change nothing.
-var notForTrain = []string{"model", "revision", "rank", "alpha", "rslora", "init", "targets"}
+var notForTrain = []string{"model", "revision", "rank", "alpha", "rslora", "init", "targets", "protect"}
 
 // Help is shown under the flags' summary.
 func (*trainCommand) Help() string {
@@ -119,7 +119,7 @@ func (c *trainCommand) check(parsed *kong.Context) error {
 	rank := c.Rank == 0 || c.Rank == 16 || c.Rank == c.Small.PairRank
 	inert := map[string]bool{
 		"model": c.Model == "", "revision": true, "init": true, "targets": len(c.Targets) == 0 || strings.Join(c.Targets, ",") == "all-linear",
-		"rank": rank, "alpha": c.Alpha == 0 || c.Alpha == float64(c.Rank), "rslora": !c.RSLoRA,
+		"rank": rank, "alpha": c.Alpha == 0 || c.Alpha == float64(c.Rank), "rslora": !c.RSLoRA, "protect": len(c.Protect) == 0,
 	}
 	for _, name := range notForTrain {
 		if !inert[name] {

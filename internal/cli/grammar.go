@@ -48,6 +48,7 @@ var trainDefaults = map[string]string{
 var settingOf = map[string]func(optimizer.Info) bool{
 	"beta2":    func(info optimizer.Info) bool { return info.Beta2 },
 	"nesterov": func(info optimizer.Info) bool { return info.Nesterov },
+	"protect":  func(info optimizer.Info) bool { return info.Protects },
 
 	"max-preconditioned": func(info optimizer.Info) bool { return info.MaxPreconditioned },
 }
