@@ -49,7 +49,7 @@ func TestRPrecOracle(t *testing.T) {
 					c.Exact, c.LearningRate, c.WeightDecay, c.Epsilon, c.Beta2 = exact, 0.1, 0.5, 1e-3, 0.99
 				})
 				values := pair("l", a, b, 2)
-				second, third := after(t, cfg, values, grads[:2]...), after(t, cfg, values, grads...)
+				second, third := lastTwo(t, cfg, values, grads)
 				adam := oracle.Adam{LearningRate: 0.1, Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-3, WeightDecay: 0.5}
 				want := oracle.RPrecAdamW{Adam: adam, Ridge: riemannianRidge}
 				off := func(o oracle.RPrecAdamW) float64 {

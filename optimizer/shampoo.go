@@ -41,7 +41,8 @@ var shampooEntry = entry{
 // inverse square root, so that the step keeps its scale and without memory is still Muon's.
 //
 // Roots: L^{-1/4} is the inverse root of L^{1/2} = L·L^{-1/2}, all by matrix products, of L with shampooRidge added.
-// Accuracy: TestShampooOracle. Cost: 106 n³ operations for the roots of a side of n, 56 r³ for an only one of r.
+// Accuracy: within 1.3e-3 of the float64 reference, exact steps within 5e-6 (TestShampooOracle).
+// Cost: 106 n³ operations for the roots of a side of n, 56 r³ for an only one of r.
 // Ref: Gupta, Koren and Singer 2018, arXiv 1802.09568, algorithm 1; averages as in Shi et al. 2023, arXiv 2309.06497.
 type shampooRule struct {
 	beta, beta2, weightDecay float64
