@@ -17,7 +17,7 @@ const (
 	// BudgetHardcap makes it beta: s·‖A Bᵀ‖ <= beta after every step.
 	BudgetHardcap = "hardcap"
 	// BudgetClippedDecay makes it (1 - l)·sigma + l·beta: a bound that gives way, at which steps of norm eta settle at
-	// beta + (1 - l)/l·eta.
+	// beta + (1 - l)/l·eta. Of a product of more than ten times beta it takes l of what exceeds a tenth of its norm.
 	BudgetClippedDecay = "clipped-decay"
 )
 
@@ -40,13 +40,13 @@ const budgetSquarings = 24
 //	U f(Σ)Σ Vᵀ = A f(X) Bᵀ,   X = S_B S_A,   which is split evenly, A ← A E, B ← B Eᵀ with E = g(X), g = √f.
 //
 // E = I - S_B L χ(M) Lᵀ with χ(x) = (1 - g(x))/x needs no inverse of a factor: χ is zero up to the bound, and 1/x is taken of
-// the larger one of x and the bound. So a zero or rank-deficient factor is no special case, and E changes with the gauge as it should,
-// (A G)(G⁻¹ E G) = (A E) G: a budget does not break invariance, and leaves ‖A‖/‖B‖ about where it was.
+// the larger one of x and the bound. So a zero or rank-deficient factor is no special case, and E changes with the gauge as it
+// should, (A G)(G⁻¹ E G) = (A E) G: a budget does not break invariance, and leaves ‖A‖/‖B‖ about where it was.
 //
 // Accuracy: s·‖A Bᵀ‖ <= beta·(1 + 1e-5) after the step, and singular values below beta within 1e-5·beta of what they were, for
-// ranks 1 to 32, condition numbers up to 1e3 a factor and overshoots up to 1e6; worst 9e-7 (TestBudgetOracle). Float32 cannot
-// hold a product more exactly than about 1e-7·‖A‖·‖B‖, which shows where A and B nearly cancel (TestBudgetAwkward). Pairs
-// within the budget keep their bits (TestBudgetLeavesAlone). NaN stays NaN.
+// ranks 1 to 32, condition numbers up to 1e3 a factor and overshoots up to 1e6; within 1.4e-7 for overshoots up to 8
+// (TestBudgetOracle). Float32 cannot hold a product more exactly than about 1e-7·‖A‖·‖B‖, which shows where A and B nearly
+// cancel (TestBudgetAwkward). Pairs within the budget keep their bits (TestBudgetLeavesAlone). NaN stays NaN.
 // Cost a pair: see BudgetFlops; Gram matrices and r x r work are float64, and what is only needed above the budget is only done
 // for groups with a pair above it.
 type budget struct {
@@ -86,12 +86,16 @@ func (c Config) checkBudget(e *entry, add func(string, ...any)) {
 }
 
 // A pass reaches down to a budgetReach-th of the product's norm, so that what it does to the largest singular values does not
-// drown those at the bound in rounding; a larger overshoot takes several. budgetTolerance is the excess at which another pass
-// is taken, budgetPasses the most of a step: enough for an overshoot of 10¹².
-const budgetReach, budgetTolerance, budgetPasses = 300, 1e-5, 5
+// drown those at the bound in rounding, and roots need few steps; a larger overshoot takes several. budgetTolerance is the
+// excess at which another pass is taken, budgetPasses the most of a step: enough for an overshoot of 10⁹.
+const budgetReach, budgetTolerance, budgetPasses = 10, 1e-5, 10
 
-// budgetProducts counts the r x r products of scaling: three exact roots of 137, exact signs of 66 and a few more.
-const budgetProducts = 3*137 + 66 + 10
+// budgetSigns tells singular values above the bound from those below. What is closer to it than 1e-8 of the largest square,
+// budgetReach², may be treated as either, at the cost of that distance.
+var budgetSigns = matfn.Optimal(1e-8, 15)
+
+// budgetProducts counts the r x r products of scaling: two roots of 33, signs of 46 and a few more.
+const budgetProducts = 2*33 + 46 + 12
 
 // BudgetFlops returns the operations that a spectral budget adds to a step of one pair of fan-out m, fan-in n and rank r: while
 // all products of its group are within the budget, and for a pass that brings them back, of which an ordinary step takes one.
@@ -135,7 +139,9 @@ func (b budget) pass(x []*Node) []*Node {
 	left, norm, over, gramA, gramB, a, c := x[0], x[1], x[2], x[3], x[4], x[5], x[6]
 	wide, dtype := gramA.DType(), a.DType()
 	bound := Scalar(a.Graph(), wide, b.bound)
-	e := b.scaling(gramA, gramB, Max(bound, DivScalar(norm, budgetReach)))
+	// The bound itself where it is almost in reach: what is left of a norm just above it would not be worth another pass.
+	far := GreaterThan(norm, MulScalar(bound, 1.1*budgetReach))
+	e := b.scaling(gramA, gramB, Where(far, DivScalar(norm, budgetReach), BroadcastToShape(bound, norm.Shape())))
 	e = Where(BroadcastToShape(over, e.Shape()), e, identities(e))
 	a, c = as(dtype, times(as(wide, a), e)), as(dtype, timesTransposed(as(wide, c), e))
 	gramA, gramB, norm = measure(a, c)
@@ -148,21 +154,24 @@ func measure(a, c *Node) (gramA, gramB, norm *Node) {
 	return gramA, gramB, productNorm(gramA, gramB)
 }
 
-// scaling returns E [k, r, r] for the given bounds [k, 1, 1] from the Gram matrices of the factors.
+// scaling returns E [k, r, r] for the given bounds [k, 1, 1], of which the products are at most budgetReach times, from the Gram
+// matrices of the factors.
 func (b budget) scaling(gramA, gramB, bound *Node) *Node {
-	exact := matfn.WithExact()
-	root := func(p *Node) *Node { return times(p, matfn.InvSqrt(p, exact)) }
 	eye := identities(gramA)
-	l := root(gramA)
+	// Eigenvalues from here on are between 1/budgetReach and budgetReach², where two steps make the root exact to rounding.
+	inverseRoot := func(p *Node) *Node { return sharpen(sharpen(matfn.InvSqrt(p), p), p) }
+	largest := ReduceAndKeep(Abs(gramA), ReduceMax, 1, 2)
+	l := times(gramA, inverseCholesky(gramA, MulScalar(largest, choleskyExactPivot)))
+	lT := Transpose(l, 1, 2)
 	middle := Div(times(gramB, l), Square(bound))
-	sigma := matfn.EigReLU(root(symmetrised(times(l, middle))), 1, exact) // max(sigma, bound)/bound
-	g := matfn.InvSqrt(sigma, exact)
-	inverse := times(g, g)
+	squares := matfn.EigReLU(symmetrised(times(lT, middle)), 1, matfn.WithSchedule(budgetSigns)) // max(sigma, bound)²/bound²
+	f := inverseRoot(squares)
+	inverse := times(f, f)
 	if b.decay < 1 {
-		g = root(Add(MulScalar(eye, 1-b.decay), MulScalar(inverse, b.decay)))
+		f = Add(MulScalar(eye, 1-b.decay), MulScalar(f, b.decay))
 	}
-	chi := times(Sub(eye, g), times(inverse, inverse))
-	return Sub(eye, times(middle, times(chi, l)))
+	g := times(f, inverseRoot(f))
+	return Sub(eye, times(middle, times(times(Sub(eye, g), inverse), lT)))
 }
 
 // productNorm returns ‖A Bᵀ‖ [k, 1, 1] from the Gram matrices of A and B [k, r, r], from above: the eigenvalues of S_A S_B are

@@ -42,7 +42,8 @@ func applied(t testing.TB, b budget, as, bs []*mat.Dense) (outA, outB []*mat.Den
 }
 
 // budgetTol bounds, against the SVD of the product in float64, by how much the norm exceeds the budget and how far the product is
-// from the oracle's, relative to the budget. Rounding of the factors to float32 alone is 6e-8·‖A‖·‖B‖; the worst here was 9e-7.
+// from the oracle's, relative to the budget. Rounding of the factors to float32 alone is 6e-8·‖A‖·‖B‖. The worst here was 7.3e-6,
+// of singular values a million times the budget beside one at the budget; 1.4e-7 else.
 const budgetTol = 1e-5
 
 // TestBudgetOracle: singular values of the product beyond the budget become it, or decay toward it, and no others change, for
@@ -56,7 +57,7 @@ func TestBudgetOracle(t *testing.T) {
 			b := rounded(must[*mat.Dense](t)(oracle.RandomMatrix(uint64(r)+100, n, r, cond)))
 			product := mul(a, b.T())
 			norm := spectralNormOf(t, product)
-			for _, over := range []float64{1.0001, 30, 1e6} {
+			for _, over := range []float64{1.0001, 8, 1e6} {
 				bound := norm / over
 				want := must[*mat.Dense](t)(oracle.SpectralHardcap(product, bound))
 				e := errorOfBudget(t, budget{bound: bound, decay: 1}, a, b, want, bound)
@@ -68,7 +69,7 @@ func TestBudgetOracle(t *testing.T) {
 					t.Errorf("r %d, condition %g, %g times the budget: a budget that is 1e-4 larger passes", r, cond, over)
 				}
 				if over > budgetReach {
-					continue // a decay of such an overshoot goes toward a 300th of the norm
+					continue // such an overshoot decays toward a tenth of the norm
 				}
 				want = must[*mat.Dense](t)(oracle.SpectralClippedWeightDecay(product, bound, 0.3))
 				e = errorOfBudget(t, budget{bound: bound, decay: 0.3}, a, b, want, spectralNormOf(t, want))
