@@ -21,18 +21,24 @@ import (
 
 // convergenceRates are learning rates at which each optimizer solves the problem of TestConverges.
 var convergenceRates = map[string]float64{
-	"lora-muon": 0.3, "muon": 0.1, "factor-muon": 0.1, "adamw": 0.05, "sgd": 0.02, "spectron": 1, "lora-rite-core": 0.3, "lora-rite": 0.3, "smuon": 0.3, "lora-muon-ogd": 0.3, "rprec-adamw": 0.05,
-	"shampoo": 0.1, "soap": 0.05, "polora": 4,
+	"lora-muon": 0.3, "muon": 0.1, "factor-muon": 0.1, "adamw": 0.05, "sgd": 0.02, "shampoo": 0.1, "soap": 0.05, "spectron": 1,
+	"lora-rite": 0.3, "lora-rite-core": 0.3, "rprec-adamw": 0.05, "polora": 4, "smuon": 0.3, "lora-muon-ogd": 0.3,
 }
 
 // hiddenRules names the rule of hidden matrices where it is not the optimizer's own.
-var hiddenRules = map[string]string{"lora-muon": "muon", "factor-muon": "muon", "polora": "muon", "spectron": "muon", "lora-rite-core": "muon", "lora-rite": "muon", "smuon": "muon", "lora-muon-ogd": "muon", "rprec-adamw": "adamw"}
+var hiddenRules = map[string]string{
+	"lora-muon": "muon", "factor-muon": "muon", "spectron": "muon", "lora-rite": "muon", "lora-rite-core": "muon",
+	"rprec-adamw": "adamw", "polora": "muon", "smuon": "muon", "lora-muon-ogd": "muon",
+}
 
 // decaysFactors holds the optimizers that decay each factor of a pair by 1 - lambda·eta; the others decay the product so.
 var decaysFactors = map[string]bool{"adamw": true, "sgd": true, "spectron": true, "rprec-adamw": true}
 
 // directionalRules holds the rules that use only the direction of their gradients.
-var directionalRules = map[string]bool{"lora-muon": true, "muon": true, "factor-muon": true, "polora": true, "spectron": true, "lora-rite-core": true, "smuon": true, "lora-muon-ogd": true}
+var directionalRules = map[string]bool{
+	"lora-muon": true, "muon": true, "factor-muon": true, "spectron": true, "lora-rite-core": true, "polora": true, "smuon": true,
+	"lora-muon-ogd": true,
+}
 
 // directional reports whether an optimizer moves variables of a role by the direction of their gradients only.
 func directional(name string, role param.Role) bool {

@@ -56,7 +56,10 @@ type rates struct{ adapter, full float64 }
 
 // registry lists the optimizers in the order in which they are shown. A function, so that entries may refer to it.
 func registry() []*entry {
-	return []*entry{&loraMuonEntry, &muonEntry, &factorMuonEntry, &spectronEntry, &loraRITECoreEntry, &loraRITEEntry, &adamwEntry, &sgdEntry, &shampooEntry, &soapEntry, &poloraEntry, &rprecAdamWEntry, &sMuonEntry, &loraMuonOGDEntry}
+	return []*entry{
+		&loraMuonEntry, &muonEntry, &factorMuonEntry, &adamwEntry, &sgdEntry, &shampooEntry, &soapEntry,
+		&spectronEntry, &loraRITEEntry, &loraRITECoreEntry, &rprecAdamWEntry, &poloraEntry, &sMuonEntry, &loraMuonOGDEntry,
+	}
 }
 
 // Known lists the optimizers that New accepts.
