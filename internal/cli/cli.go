@@ -131,7 +131,7 @@ func (p *program) execute(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	parsed, err := parser.Parse(joinNegatives(args))
+	parsed, err := parser.Parse(fillWidthScale(joinNegatives(args)))
 	if err != nil {
 		return err
 	}

@@ -68,3 +68,19 @@ func joinNegatives(args []string) []string {
 	}
 	return out
 }
+
+// fillWidthScale gives a --width-scale that stands alone, at the end or before another flag, the value rms: the parser knows
+// no flags with an optional value.
+func fillWidthScale(args []string) []string {
+	var out []string
+	for i, arg := range args {
+		if arg == "--" {
+			return append(out, args[i:]...)
+		}
+		if arg == "--width-scale" && (i+1 == len(args) || strings.HasPrefix(args[i+1], "-")) {
+			arg += "=rms"
+		}
+		out = append(out, arg)
+	}
+	return out
+}

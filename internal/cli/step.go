@@ -26,7 +26,7 @@ type stepCommand struct {
 	WeightDecay  *float64 `help:"Decoupled weight decay; without it the optimizer's own." placeholder:"LAMBDA" group:"optimizer"`
 	Step         int      `help:"Number of the step, from 1: bias corrections depend on it." default:"1" placeholder:"N" group:"optimizer"`
 	Exact        bool     `help:"Converged polar factors and roots without a ridge, in float64, and the plain rule without the guard: what other programs can be compared with." group:"optimizer"`
-	WidthScale   string   `help:"Scale of a muon step by the layer's shape: none, rms, jordan or moonlight. none makes the learning rate a spectral norm." enum:"none,rms,jordan,moonlight" default:"none" group:"optimizer"`
+	WidthScale   string   `help:"Scale of a muon step by the layer's shape: none, rms, jordan or moonlight. none makes the learning rate a spectral norm; without a value it is rms." enum:"none,rms,jordan,moonlight" default:"none" group:"optimizer"`
 	Nesterov     bool     `help:"Nesterov momentum, where the optimizer knows it." group:"optimizer"`
 	Guard        bool     `help:"Bound lora-muon's second-order term when a factor is tiny; on without --exact." default:"true" negatable:"" group:"optimizer"`
 	S            float64  `name:"s" help:"s of a pair W_pre + s A Bᵀ." default:"1" group:"optimizer"`

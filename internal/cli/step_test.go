@@ -263,3 +263,16 @@ func TestOptimizersListsCosts(t *testing.T) {
 		t.Errorf("rank -1: status %d: %s", status, errs)
 	}
 }
+
+// TestFillWidthScale: only a --width-scale without a value gets one.
+func TestFillWidthScale(t *testing.T) {
+	for args, want := range map[string]string{
+		"step --width-scale --in x": "step --width-scale=rms --in x", "step --width-scale": "step --width-scale=rms",
+		"step --width-scale none": "step --width-scale none", "step --width-scale=jordan --in x": "step --width-scale=jordan --in x",
+		"-- --width-scale": "-- --width-scale", "--width-scale -o y": "--width-scale=rms -o y",
+	} {
+		if got := strings.Join(fillWidthScale(strings.Fields(args)), " "); got != want {
+			t.Errorf("%q became %q, want %q", args, got, want)
+		}
+	}
+}
