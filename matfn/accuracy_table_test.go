@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -127,7 +128,9 @@ func TestAccuracyTable(t *testing.T) {
 			}
 			for i, s := range accuracyShapes {
 				if s.effort == effort {
+					start := time.Now()
 					measured := measureShape(t, rows, i)
+					t.Logf("%d x %d in %v", s.m, s.n, time.Since(start).Round(time.Second))
 					checkLimits(t, rows, measured)
 					all = append(all, measured...)
 				}

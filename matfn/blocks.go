@@ -20,9 +20,18 @@ func (b blocks) times(t blocks) blocks {
 	}
 }
 
+// square returns the product with itself, symmetric as it is computed: transposes are slow.
+func (b blocks) square() blocks {
+	return blocks{
+		Add(productNT(b.p, b.p), productNT(b.q, b.q)),
+		Add(product(b.p, b.q), product(b.q, b.r)),
+		Add(product(transposed(b.q), b.q), productNT(b.r, b.r)),
+	}
+}
+
 // polynomial returns s.A I + s.B b + s.C b².
 func (b blocks) polynomial(s Step, eyeP, eyeR *Node) blocks {
-	square := b.times(b)
+	square := b.square()
 	combine := func(eye, x, y *Node) *Node {
 		z := Add(MulScalar(x, s.B), MulScalar(y, s.C))
 		if eye == nil {
@@ -46,7 +55,7 @@ func (c config) hardcapBlockwise(w, norm, beta *Node) *Node {
 	h = Mul(h, half)
 	b := blocks{scaleBy(eyeP, h), scaleBy(scaleBy(w, Reciprocal(largest)), half), scaleBy(eyeR, h)}
 	for _, s := range c.steps() {
-		b = b.times(b.times(b).polynomial(s, eyeP, eyeR))
+		b = b.times(b.square().polynomial(s, eyeP, eyeR))
 	}
 	onto := Add(b.q, product(b.p, b.q))
 	return Add(scaleBy(onto, beta), product(product(b.p, w), b.r))
