@@ -289,14 +289,15 @@ func transfer(rates []float64, widths []best) (v Verdict, reason string) {
 	return NotReproduced, reason + "."
 }
 
-// cost estimates the work of a trial in operations, with a floor for what small matrices cost in overhead. The numbers of
-// products are rough averages of what a step takes; pdhg stops after about 15 iterations.
+// cost estimates the time of a trial, in about seconds on two cores. The powers of the width are fitted to measured times: overhead
+// of the graph's nodes, element by element work, and products.
 func (x *xor) cost(c xorCase, width int) float64 {
-	products := map[string]float64{"muon": 40, "adamw": 2, "oracle": 150, "alternating": 250, "pdhg": 2500}[c.Solver]
-	if products == 0 {
-		products = 1000
+	factor := map[string]float64{"adamw": 0.03, "muon": 0.12, manifold.Oracle: 0.7, manifold.Alternating: 1, manifold.PDHG: 20}[c.Solver]
+	if factor == 0 {
+		factor = 20
 	}
-	return float64(x.Steps) * products * (2*math.Pow(float64(width), 3) + 1e5)
+	w := float64(width)
+	return 0.001 * float64(x.Steps) * factor * (1 + w/16 + math.Pow(w/40, 2) + math.Pow(w/80, 3))
 }
 
 // rules returns how the layers are updated.
