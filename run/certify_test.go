@@ -181,6 +181,7 @@ func TestPairSettings(t *testing.T) {
 		"spectral-budget bounds the product of low-rank pairs":  func(c *Config) { allWeights(c); c.SpectralBudget = 1 },
 		"muon trains dense weights, not adapters":               func(c *Config) { c.Optimizer, c.CertifyInvariance = "muon", true },
 		"spectral-budget needs init lora":                       func(c *Config) { c.Init, c.SpectralBudget = "pissa", 1 },
+		"spectral-budget and protect cannot be kept together":   func(c *Config) { bounded(c); c.Optimizer, c.Protect = "lora-muon-ogd", []string{"d"} },
 		"clipped-decay has no effect without spectral-budget":   func(c *Config) { c.SpectralBudgetMode = "clipped-decay" },
 		"only for spectral-budget-mode clipped-decay":           func(c *Config) { bounded(c); c.SpectralBudgetDecay = 0.5 },
 		"spectral budget must be 0 or more":                     func(c *Config) { c.Init, c.SpectralBudget = "lora", -1 },

@@ -20,6 +20,7 @@ func (c Config) checkPairs() (problems []error) {
 	bad(budget && c.Rank == 0, "spectral-budget bounds the product of low-rank pairs, and all weights train: give a rank")
 	bad(budget && c.Lab == nil && c.Rank > 0 && c.Init != adapter.InitLoRA, "spectral-budget needs init lora: an adapter that starts at A0·B0ᵀ "+
 		"is exported as the change s·(A·Bᵀ - A0·B0ᵀ), and the budget bounds s·A·Bᵀ alone")
+	bad(budget && len(c.Protect) > 0, "spectral-budget and protect cannot be kept together: bringing A·Bᵀ back to the budget moves it along the protected directions too")
 	clipped := c.SpectralBudgetMode == optimizer.BudgetClippedDecay
 	bad(!budget && clipped, "spectral-budget-mode clipped-decay has no effect without spectral-budget")
 	bad(!clipped && c.SpectralBudgetDecay != optimizer.DefaultBudgetDecay, "spectral-budget-decay is only for spectral-budget-mode clipped-decay")
