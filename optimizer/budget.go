@@ -46,7 +46,8 @@ const budgetSquarings = 24
 // Accuracy: s·‖A Bᵀ‖ <= beta·(1 + 1e-5) after the step, and singular values below beta within 1e-5·beta of what they were, for
 // ranks 1 to 32, condition numbers up to 1e3 a factor and overshoots up to 1e6; within 1.4e-7 for overshoots up to 8
 // (TestBudgetOracle). Float32 cannot hold a product more exactly than about 1e-7·‖A‖·‖B‖, which shows where A and B nearly
-// cancel (TestBudgetAwkward). Pairs within the budget keep their bits (TestBudgetLeavesAlone). NaN stays NaN.
+// cancel (TestBudgetAwkward). Pairs within the budget keep their bits (TestBudgetLeavesAlone). NaN stays NaN. Directions
+// that lora-muon-ogd protects are not spared.
 // Cost a pair: see BudgetFlops; Gram matrices and r x r work are float64, and what is only needed above the budget is only done
 // for groups with a pair above it.
 type budget struct {
