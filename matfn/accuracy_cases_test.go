@@ -44,6 +44,9 @@ var (
 	// steady is for float32 functions that do not lift small singular values: some dozen products, each rounding by 6e-8 and
 	// amplifying what was before it a few times.
 	steady = limits{2e-5, 2e-5, 2e-5, 2e-5, 2e-5}
+	// jump is for EigStep, whose value changes from 0 to 1 at the threshold: eigenvalues near it mix by rounding over their
+	// distance, and there are more of them in larger matrices (2.6e-5 measured at 512 x 512).
+	jump = limits{1e-4, 1e-4, 1e-4, 1e-4, 1e-4}
 	// far is for a bound 1e-4 of the norm in float32, where rounding of 6e-8 of the norm is 6e-4 of the bound unless all singular
 	// values are above it; nestedFar for the form in which twice the norm cancels.
 	far       = limits{2e-5, 2e-5, 5e-4, 2e-3, 5e-3}
@@ -51,8 +54,10 @@ var (
 	// lifting is for those that do: rounding of 6e-8 of the norm turns singular vectors of 1/cond of it by 6e-8·cond.
 	lifting = limits{2e-5, 2e-5, 1e-4, 1e-2, 2e-5}
 	// The same with WithExact, where rounding is 1e-16: 5e8 times less.
-	exactSteady    = limits{1e-12, 1e-12, 1e-12, 1e-12, 1e-12}
-	exactFar       = limits{1e-11, 1e-11, 1e-11, 1e-11, 1e-11}
+	exactSteady = limits{1e-12, 1e-12, 1e-12, 1e-12, 1e-12}
+	// Where a singular value equals the bound, as the spacing has it at condition numbers 1e4 and 1e6, a sign within 1e-10 of the
+	// norm counts as undecided; of a bound 1e-4 of the norm that may cost 1e-6/√k: 5.1e-8 was measured at 1024 x 256.
+	exactFar       = limits{1e-11, 1e-11, 1e-7, 1e-7, 1e-11}
 	exactNestedFar = limits{1e-9, 1e-9, 1e-9, 1e-9, 1e-9}
 	exactLifting   = limits{1e-12, 1e-12, 1e-11, 1e-9, 1e-11}
 	// gramLoss is what an eigenvalue function loses in the Gram form, where signs of small eigenvalues are signs of their squares.
@@ -175,7 +180,12 @@ func addEigen(add adder, form Form) {
 		}
 		return 0
 	}
+	smooth := single
+	for i := range single {
+		single[i] = max(single[i], jump[i])
+	}
 	eigen("EigStep 0.25", step, 0, func(x *Node, c float64, opts ...Option) *Node { return EigStep(x, 0.25*c, opts...) })
+	single = smooth
 	eigen("ProjPSD", between(0, none), 1, func(x *Node, _ float64, opts ...Option) *Node { return ProjPSD(x, opts...) })
 	eigen("ProjNSD", between(-none, 0), 1, func(x *Node, _ float64, opts ...Option) *Node { return ProjNSD(x, opts...) })
 }
