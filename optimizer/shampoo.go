@@ -11,10 +11,11 @@ var shampooEntry = entry{
 	summary: "Shampoo: W ← (1-λη) W - η·scale·L^{-1/4} m R^{-1/4}, L and R averages of m mᵀ and mᵀ m; pairs factor by factor",
 	uses:    uses{beta2: true, beta2Sum: true, nesterov: true, maxPreconditioned: true},
 	msign:   true,
-	// Muon's rates: a step has about the norm of Muon's, which it is while the momentum keeps its direction.
+	// Muon's rates: a step has about the norm of Muon's, which it is while the momentum keeps its direction. On rank-8 adapters
+	// of a two-layer character model 0.03 was the best of 0.01, 0.03 and 0.1 (loss 1.741, 1.675, 1.691 after 150 steps).
 	defaults: Config{LearningRate: 0.03, WeightDecay: 0.01, Momentum: 0.9, Beta2: 0.99, Scale: "rms", MaxPreconditioned: 512,
 		LoRAPlusRatio: 1, Fallback: defaultFallback},
-	rates: rates{adapter: 0.01, full: 0.02},
+	rates: rates{full: 0.02},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
 		switch {
 		case isFallbackRole(spec.Role):
