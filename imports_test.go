@@ -34,8 +34,8 @@ var layers = map[string]int{
 
 // leaves may be imported from anywhere and import none of the layers but backend.
 var leaves = []string{
-	"internal/atomicfile", "internal/check", "internal/graphx", "internal/nearest", "internal/npy", "internal/oracle", "internal/safetensors",
-	"internal/vjp",
+	"internal/atomicfile", "internal/batched", "internal/check", "internal/graphx", "internal/nearest", "internal/npy", "internal/oracle",
+	"internal/safetensors", "internal/vjp",
 }
 
 const module = "github.com/polargo/polar/"

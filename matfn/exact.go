@@ -86,8 +86,3 @@ func exactInvSqrt(p *Node) *Node {
 	x = symmetric(Sub(x, zero))
 	return scaleBy(x, Reciprocal(Sqrt(bound)))
 }
-
-// symmetric returns (x + xᵀ)/2.
-func symmetric(x *Node) *Node {
-	return MulScalar(Add(x, TransposeAllDims(x, swapped(x.Rank())...)), 0.5)
-}

@@ -143,19 +143,6 @@ func (c config) msign(x, bound *Node) *Node {
 	return x
 }
 
-// transposed exchanges the last two axes.
-func transposed(x *Node) *Node { return TransposeAllDims(x, swapped(x.Rank())...) }
-
-// swapped returns the permutation of the axes that exchanges the last two.
-func swapped(rank int) []int {
-	axes := make([]int, rank)
-	for i := range axes {
-		axes[i] = i
-	}
-	axes[rank-1], axes[rank-2] = rank-2, rank-1
-	return axes
-}
-
 // iterateDirect takes the steps on a wide x of spectral norm at most one.
 func iterateDirect(x *Node, steps Schedule) *Node {
 	for _, p := range steps {

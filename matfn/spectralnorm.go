@@ -5,6 +5,7 @@ import (
 
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/support/exceptions"
+	"github.com/polargo/polar/internal/batched"
 )
 
 // MinPowerSteps is the smallest number of steps SpectralNorm takes, and its default.
@@ -82,13 +83,13 @@ func startVector(x *Node, length int, seed uint64) *Node {
 
 // apply contracts axis of the matrices x with the vectors a.
 func apply(x, a *Node, axis int) *Node {
-	batch := batchAxes(x)
+	batch := batched.Axes(x)
 	return DotGeneral(x, []int{axis}, batch, a, []int{-1}, batch)
 }
 
 // normalise returns a divided by its length, and the length; zero stays zero.
 func normalise(a *Node) (unit, length *Node) {
-	batch := batchAxes(ExpandAxes(a, -1))
+	batch := batched.Axes(ExpandAxes(a, -1))
 	squares := DotGeneral(a, []int{-1}, batch, a, []int{-1}, batch)
 	safe, zero := nonzero(squares)
 	length = Sqrt(safe)

@@ -117,14 +117,6 @@ func (s *Step) msignBoth(x, y *Node) (*Node, *Node) {
 	return SliceAxis(both, 0, AxisRange(0, k)), SliceAxis(both, 0, AxisRange(k, 2*k))
 }
 
-// times returns x·y for [k, p, q] and [k, q, n], timesTransposed x·yᵀ for [k, p, q] and [k, n, q]. The steps are built in
-// the wide form [k, r, m], because the Go backend vectorises these two orders and transposes for any other.
-func times(x, y *Node) *Node { return DotGeneral(x, []int{2}, []int{0}, y, []int{1}, []int{0}) }
-
-func timesTransposed(x, y *Node) *Node {
-	return DotGeneral(x, []int{2}, []int{0}, y, []int{2}, []int{0})
-}
-
 // splitDecay returns k = sqrt(1 - lambda·rate): both factors times k decay their product once.
 func splitDecay(rate *Node, lambda float64) *Node {
 	return Sqrt(OneMinus(MulScalar(rate, lambda)))

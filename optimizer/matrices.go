@@ -2,9 +2,15 @@ package optimizer
 
 import (
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/polargo/polar/internal/batched"
 )
 
-// Small matrices of the rules, batched over the members of a group: [k, r, r].
+// Matrices of the rules, batched over the members of a group. Steps are built in the wide form [k, r, m], because the Go backend
+// vectorises x·y and x·yᵀ and transposes for any other order.
+var (
+	times, timesTransposed = batched.Product, batched.ProductT
+	symmetrised            = batched.Symmetric
+)
 
 // gramOf returns xᵀx of x [k, m, r].
 func gramOf(x *Node) *Node {
@@ -13,16 +19,10 @@ func gramOf(x *Node) *Node {
 }
 
 // identities returns the unit matrices of the shape of p [k, r, r].
-func identities(p *Node) *Node {
-	eye := ConvertDType(Diagonal(p.Graph(), p.Shape().Dim(-1)), p.DType())
-	return BroadcastPrefix(eye, p.Shape().Dim(0))
-}
+func identities(p *Node) *Node { return batched.Eye(p, p.Shape().Dim(-1)) }
 
 // addIdentity returns p + c·I.
 func addIdentity(p *Node, c float64) *Node { return Add(p, MulScalar(identities(p), c)) }
-
-// symmetrised returns (p + pᵀ)/2.
-func symmetrised(p *Node) *Node { return MulScalar(Add(p, Transpose(p, 1, 2)), 0.5) }
 
 // isNonzero returns 0 for each zero matrix of p [k, r, r] and 1 for the others: [k, 1, 1].
 func isNonzero(p *Node) *Node {
