@@ -161,8 +161,7 @@ func (b budget) scaling(gramA, gramB, bound *Node) *Node {
 	eye := identities(gramA)
 	// Eigenvalues from here on are between 1/budgetReach and budgetReach², where two steps make the root exact to rounding.
 	inverseRoot := func(p *Node) *Node { return sharpen(sharpen(matfn.InvSqrt(p), p), p) }
-	largest := ReduceAndKeep(Abs(gramA), ReduceMax, 1, 2)
-	l := times(gramA, inverseCholesky(gramA, MulScalar(largest, choleskyExactPivot)))
+	l := times(gramA, inverseCholesky(gramA, MulScalar(largestEntry(gramA), choleskyExactPivot)))
 	lT := Transpose(l, 1, 2)
 	middle := Div(times(gramB, l), Square(bound))
 	squares := matfn.EigReLU(symmetrised(times(lT, middle)), 1, matfn.WithSchedule(budgetSigns)) // max(sigma, bound)²/bound²
@@ -185,8 +184,8 @@ func productNorm(gramA, gramB *Node) *Node {
 		if i > 0 {
 			x = times(x, x)
 		}
-		norm := Sqrt(ReduceAndKeep(Square(x), ReduceSum, 1, 2))
-		x = Div(x, orOne(norm))
+		var norm *Node
+		x, norm = byLength(x)
 		part := MulScalar(Log(norm), share) // minus infinity for zero
 		if logarithm == nil {
 			logarithm = part

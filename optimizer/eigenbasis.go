@@ -30,7 +30,7 @@ const eigenbasisNoise = 1e-6
 // semidefinite p [k, n, n]; exact makes the rows orthonormal to float64 instead of float32. For p zero the basis stays.
 // Cost: eigenbasisFlops.
 func turn(basis, p *Node, exact bool) *Node {
-	p, _ = unitScale(p)
+	p, _ = byLargest(p)
 	m := symmetrised(timesTransposed(times(basis, p), basis))
 	angles := jacobiTangents(m)
 	// An upper bound of ‖angles‖₂: the Schatten 8-norm.

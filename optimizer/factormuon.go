@@ -14,13 +14,7 @@ var factorMuonEntry = entry{
 	defaults: Config{LearningRate: 0.03, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", LoRAPlusRatio: 1, Fallback: defaultFallback},
 	rates:    rates{adapter: 0.01, full: 0.02},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		switch {
-		case isFallbackRole(spec.Role):
-			return fallbackAssignment(cfg), true
-		case spec.Role == param.Pair:
-			return onMain(factorMuonRule{newMuonRule(cfg)}), true
-		}
-		return onMain(newMuonRule(cfg)), spec.Role == param.Hidden
+		return routePairs(cfg, spec, factorMuonRule{newMuonRule(cfg)})
 	},
 }
 
@@ -31,9 +25,7 @@ type factorMuonRule struct{ muonRule }
 func (factorMuonRule) Name() string   { return "factor-muon" }
 func (factorMuonRule) Layout() Layout { return Paired }
 
-func (factorMuonRule) State(dims [][]int) []Slot {
-	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}}
-}
+func (factorMuonRule) State(dims [][]int) []Slot { return pairMoments(dims) }
 
 func (factorMuonRule) Flops(dims [][]int) int64 {
 	return int64(dims[0][0]) * (matfn.MsignFlopsOf(dims[0][1], dims[0][2]) + matfn.MsignFlopsOf(dims[1][1], dims[1][2]))

@@ -38,14 +38,11 @@ func spectralBound(p *Node) *Node { return schattenNorm(p, 3) }
 
 // schattenNorm returns the Schatten norm of order 2·2^squarings of symmetric p [k, r, r] -> [k, 1, 1].
 func schattenNorm(p *Node, squarings int) *Node {
-	frobenius := func(x *Node) *Node { return Sqrt(ReduceAndKeep(Square(x), ReduceSum, 1, 2)) }
-	norm := frobenius(p)
-	zero := Equal(norm, ZerosLike(norm))
-	x := Div(p, Where(zero, OnesLike(norm), norm))
+	x, norm := byLength(p)
 	for range squarings {
-		x = Einsum("krq,kqp->krp", x, x)
+		x = times(x, x)
 	}
-	root := frobenius(x)
+	root := frobeniusNorm(x)
 	for range squarings {
 		root = Sqrt(root)
 	}

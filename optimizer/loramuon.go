@@ -14,13 +14,7 @@ var loraMuonEntry = entry{
 	defaults: Config{LearningRate: 0.1, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", Guard: true,
 		RebalanceExponent: 1, LoRAPlusRatio: 1, Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		switch {
-		case isFallbackRole(spec.Role):
-			return fallbackAssignment(cfg), true
-		case spec.Role == param.Pair:
-			return onMain(newLoRAMuonRule(cfg)), true
-		}
-		return onMain(newMuonRule(cfg)), spec.Role == param.Hidden
+		return routePairs(cfg, spec, newLoRAMuonRule(cfg))
 	},
 }
 
@@ -36,28 +30,20 @@ var loraMuonEntry = entry{
 // the roots; Msign may need fewer (LoRAMuonFlops).
 // Ref: LoRA-Muon, arXiv 2606.12921.
 type loraMuonRule struct {
-	beta, weightDecay float64
-	nesterov, guard   bool
-	scale             string
+	pairRule
 	rebalanceEvery    int
 	rebalanceExponent float64
 }
 
 func newLoRAMuonRule(cfg Config) loraMuonRule {
-	rule := loraMuonRule{beta: cfg.Momentum, weightDecay: cfg.WeightDecay, nesterov: cfg.Nesterov, guard: cfg.Guard, scale: cfg.Scale}
+	rule := loraMuonRule{pairRule: newPairRule(cfg)}
 	if cfg.RebalanceEvery > 0 {
 		rule.rebalanceEvery, rule.rebalanceExponent = cfg.RebalanceEvery, cfg.RebalanceExponent
 	}
 	return rule
 }
 
-func (loraMuonRule) Name() string      { return "lora-muon" }
-func (loraMuonRule) Layout() Layout    { return Paired }
-func (loraMuonRule) Directional() bool { return true }
-
-func (loraMuonRule) State(dims [][]int) []Slot {
-	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}}
-}
+func (loraMuonRule) Name() string { return "lora-muon" }
 
 // Flops counts an upper bound, LoRAMuonFlops a pair.
 func (loraMuonRule) Flops(dims [][]int) int64 {
@@ -66,22 +52,16 @@ func (loraMuonRule) Flops(dims [][]int) int64 {
 
 func (r loraMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 	a, b := values[0], values[1]
-	mA := s.Momentum("mA", grads[0], r.beta, r.nesterov)
-	mB := s.Momentum("mB", grads[1], r.beta, r.nesterov)
+	mA, mB := r.moments(s, grads)
 	rootA, rootB := s.inverseRoots(a, b)
 	dA, dB := s.msignBoth(timesTransposed(rootB, mA), timesTransposed(rootA, mB))
 
-	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/s.Group.Scale) // in units of A Bᵀ
-	k := splitDecay(s.Rate, r.weightDecay)
+	eta, k := r.lengths(s)
 	half := Div(MulScalar(eta, 0.5), k)
-	scaleA, scaleB := half, half
-	if r.guard {
-		scaleA = Mul(half, guardFactor(halfSteps(eta, productBound(rootA, rootB))))
-	}
-	// The factors go on the small roots: a product with them costs less than a pass over the step.
-	stepA, stepB := times(Mul(rootB, scaleA), dA), times(Mul(rootA, scaleB), dB)
-	a = Sub(Mul(a, k), Transpose(stepA, 1, 2))
-	b = Sub(Mul(b, k), Transpose(stepB, 1, 2))
+	lengthA := r.guarded(half, func() *Node { return halfSteps(eta, productBound(rootA, rootB)) })
+	// The lengths go on the small roots: a product with them costs less than a pass over the step.
+	a = advance(a, k, times(Mul(rootB, lengthA), dA))
+	b = advance(b, k, times(Mul(rootA, half), dB))
 	if r.rebalanceEvery > 0 {
 		a, b = r.rebalance(s, a, b)
 	}
@@ -90,14 +70,7 @@ func (r loraMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 
 // inverseRoots returns (AᵀA)^{-1/2} and (BᵀB)^{-1/2}, all of the group in one batch: [k, m, r], [k, n, r] -> [k, r, r].
 func (s *Step) inverseRoots(a, b *Node) (rootA, rootB *Node) {
-	k := a.Shape().Dim(0)
-	gram := func(x *Node) *Node {
-		x = Transpose(x, 1, 2)
-		return timesTransposed(x, x)
-	}
-	grams := Concatenate([]*Node{gram(a), gram(b)}, 0)
-	roots := s.InvSqrt(grams)
-	return SliceAxis(roots, 0, AxisRange(0, k)), SliceAxis(roots, 0, AxisRange(k, 2*k))
+	return together(gramOf(a), gramOf(b), s.InvSqrt)
 }
 
 // sharpen takes one Newton-Schulz step R ← 1.5 R - 0.5 (R P R) R from an approximation R of P^{-1/2}. A relative error e
@@ -112,9 +85,7 @@ func (s *Step) msignBoth(x, y *Node) (*Node, *Node) {
 	if !x.Shape().Equal(y.Shape()) {
 		return s.Msign(x), s.Msign(y)
 	}
-	k := x.Shape().Dim(0)
-	both := s.Msign(Concatenate([]*Node{x, y}, 0))
-	return SliceAxis(both, 0, AxisRange(0, k)), SliceAxis(both, 0, AxisRange(k, 2*k))
+	return together(x, y, s.Msign)
 }
 
 // splitDecay returns k = sqrt(1 - lambda·rate): both factors times k decay their product once.

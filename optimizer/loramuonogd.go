@@ -6,7 +6,6 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
-	"github.com/polargo/polar/matfn"
 	"github.com/polargo/polar/param"
 )
 
@@ -101,7 +100,7 @@ func (r loraMuonOGDRule) Flops(dims [][]int) int64 {
 	}
 	m, n, rank := int64(dims[0][1]), int64(dims[1][1]), int64(dims[0][2])
 	past := 10 * (m*int64(r.left) + n*int64(r.right)) * rank
-	roots := 2 * (ogdSteps + 1) * (matfn.InvSqrtFlops(int(rank), matfn.RootSteps) + 6*rank*rank*rank)
+	roots := 2 * (ogdSteps + 1) * rootFlops(int(rank))
 	equations := ogdSteps*sylvesterFlops(r.left, r.right, false) + ogdCorrections*sylvesterFlops(r.left, r.right, true)
 	return total + int64(dims[0][0])*(past+roots+equations)
 }
@@ -111,11 +110,9 @@ func (r loraMuonOGDRule) Update(s *Step, values, grads []*Node) []*Node {
 		return r.loraMuonRule.Update(s, values, grads)
 	}
 	a, b := values[0], values[1]
-	mA := s.Momentum("mA", grads[0], r.beta, r.nesterov)
-	mB := s.Momentum("mB", grads[1], r.beta, r.nesterov)
+	mA, mB := r.moments(s, grads)
 	rootA, rootB := s.inverseRoots(a, b)
-	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/s.Group.Scale) // in units of A Bᵀ
-	k := splitDecay(s.Rate, r.weightDecay)
+	eta, k := r.lengths(s)
 	guard := OnesLike(spectralBound(rootA))
 	if r.guard {
 		guard = guardFactor(halfSteps(eta, productBound(rootA, rootB)))
@@ -132,8 +129,10 @@ func (r loraMuonOGDRule) Update(s *Step, values, grads []*Node) []*Node {
 	halfEta := Div(MulScalar(eta, 0.5), k)
 	decayed := 2 * r.weightDecay * s.Group.Scale / widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)
 	c.correct(decayed, Div(halfEta, k))
-	stepA, stepB := times(Mul(rootB, Mul(halfEta, guard)), c.a.step()), times(Mul(rootA, halfEta), c.b.step())
-	return []*Node{Sub(Mul(a, k), Transpose(stepA, 1, 2)), Sub(Mul(b, k), Transpose(stepB, 1, 2))}
+	return []*Node{
+		advance(a, k, times(Mul(rootB, Mul(halfEta, guard)), c.a.step())),
+		advance(b, k, times(Mul(rootA, halfEta), c.b.step())),
+	}
 }
 
 // half is one half of a constrained step, of A or of B, in the wide form. Of A: ΔA = -(rootB·step)ᵀ up to its length.
@@ -168,8 +167,7 @@ type constrained struct {
 // split takes the gradients (m_A R_B)ᵀ and (m_B R_A)ᵀ apart, divided by the largest of their elements as is the multiplier to
 // start from, and returns that scale [k, 1, 1].
 func (c *constrained) split(gradA, gradB, lambda *Node) (scale *Node) {
-	size := func(x *Node) *Node { return ReduceAndKeep(Abs(x), ReduceMax, 1, 2) }
-	largest := Max(size(gradA), size(gradB))
+	largest := Max(largestEntry(gradA), largestEntry(gradB))
 	scale = orOne(largest)
 	ridge := ogdRidge
 	if c.s.exact {

@@ -14,8 +14,7 @@ var loraRITEEntry = entry{
 	defaults: Config{LearningRate: 0.2, WeightDecay: 0.01, Momentum: 0.9, Beta2: 0.999, Scale: "rms", Guard: true, LoRAPlusRatio: 1,
 		Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		return routePairs(cfg, spec, loraRITERule{
-			beta: cfg.Momentum, beta2: cfg.Beta2, weightDecay: cfg.WeightDecay, guard: cfg.Guard, scale: cfg.Scale})
+		return routePairs(cfg, spec, loraRITERule{newPairRule(cfg), cfg.Beta2})
 	},
 }
 
@@ -43,22 +42,19 @@ var loraRITEEntry = entry{
 // Cost a pair: 16(m+n) r² operations for Gram matrices, coordinates, bases and second moments, and four roots.
 // Ref: Yen et al. 2024, arXiv 2410.20625, algorithm 1.
 type loraRITERule struct {
-	beta, beta2, weightDecay float64
-	guard                    bool
-	scale                    string
+	pairRule
+	beta2 float64
 }
 
 func (loraRITERule) Name() string      { return "lora-rite" }
-func (loraRITERule) Layout() Layout    { return Paired }
 func (loraRITERule) Directional() bool { return false }
 
 func (loraRITERule) State(dims [][]int) []Slot {
 	k, r := dims[0][0], dims[0][2]
 	small, number := []int{k, r, r}, []int{k, 1}
-	return []Slot{
-		{"mA", 0, dims[0]}, {"mB", 1, dims[1]}, {"vA", 0, small}, {"vB", 1, small},
-		{"uA", 0, dims[0]}, {"uB", 1, dims[1]}, {"rhoA", 0, number}, {"rhoB", 1, number},
-	}
+	return append(pairMoments(dims), []Slot{
+		{"vA", 0, small}, {"vB", 1, small}, {"uA", 0, dims[0]}, {"uB", 1, dims[1]}, {"rhoA", 0, number}, {"rhoB", 1, number},
+	}...)
 }
 
 // Flops counts products: two Gram matrices and the coordinates, bases, transports, second moments and steps of two factors
@@ -88,15 +84,16 @@ func (r loraRITERule) Update(s *Step, values, grads []*Node) []*Node {
 	sideA := polarSide{r.moment(s, "A", timesTransposed(rootB, grads[0]), turnA), rootB}
 	sideB := polarSide{r.moment(s, "B", timesTransposed(rootA, grads[1]), turnB), rootA}
 
-	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/s.Group.Scale) // in units of A Bᵀ
-	k := splitDecay(s.Rate, r.weightDecay)
-	scaleA, scaleB := Div(eta, k), Div(eta, k)
-	if r.guard {
+	eta, k := r.lengths(s)
+	length := Div(eta, k)
+	lengthA := r.guarded(length, func() *Node {
 		norms := Mul(rowNorm(sideA.moment), rowNorm(sideB.moment))
-		scaleA = Mul(scaleA, guardFactor(Mul(Mul(eta, norms), productBound(rootA, rootB))))
+		return Mul(Mul(eta, norms), productBound(rootA, rootB))
+	})
+	return []*Node{
+		advance(a, k, times(Mul(sideA.root, lengthA), sideA.moment)),
+		advance(b, k, times(Mul(sideB.root, length), sideB.moment)),
 	}
-	stepA, stepB := times(Mul(sideA.root, scaleA), sideA.moment), times(Mul(sideB.root, scaleB), sideB.moment)
-	return []*Node{Sub(Mul(a, k), Transpose(stepA, 1, 2)), Sub(Mul(b, k), Transpose(stepB, 1, 2))}
 }
 
 // turn returns the basis U = x·root [k, m, r] of the columns of x and P = Uᵀ U' [k, r, r] with U' from the state called name.

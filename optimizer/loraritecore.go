@@ -15,8 +15,7 @@ var loraRITECoreEntry = entry{
 	defaults: Config{LearningRate: 0.1, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", Guard: true, LoRAPlusRatio: 1,
 		Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		return routePairs(cfg, spec, loraRITECoreRule{
-			beta: cfg.Momentum, weightDecay: cfg.WeightDecay, nesterov: cfg.Nesterov, guard: cfg.Guard, scale: cfg.Scale})
+		return routePairs(cfg, spec, loraRITECoreRule{newPairRule(cfg)})
 	},
 }
 
@@ -36,19 +35,9 @@ var loraRITECoreEntry = entry{
 // one moves W as lora-muon does to first order; the factors themselves move otherwise.
 // Cost a pair: Msign of both moments, 6(m+n) r² operations for the Gram matrices and coordinates, about 3 r³ for the factors.
 // Ref: Yen et al. 2024, LoRA-RITE, arXiv 2410.20625, without second moments: arXiv 2606.12921, section on LoRA-RITE.
-type loraRITECoreRule struct {
-	beta, weightDecay float64
-	nesterov, guard   bool
-	scale             string
-}
+type loraRITECoreRule struct{ pairRule }
 
-func (loraRITECoreRule) Name() string      { return "lora-rite-core" }
-func (loraRITECoreRule) Layout() Layout    { return Paired }
-func (loraRITECoreRule) Directional() bool { return true }
-
-func (loraRITECoreRule) State(dims [][]int) []Slot {
-	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}}
-}
+func (loraRITECoreRule) Name() string { return "lora-rite-core" }
 
 func (loraRITECoreRule) Flops(dims [][]int) int64 {
 	m, n, r := dims[0][1], dims[1][1], dims[0][2]
@@ -58,22 +47,17 @@ func (loraRITECoreRule) Flops(dims [][]int) int64 {
 
 func (r loraRITECoreRule) Update(s *Step, values, grads []*Node) []*Node {
 	a, b := values[0], values[1]
-	mA := s.Momentum("mA", grads[0], r.beta, r.nesterov)
-	mB := s.Momentum("mB", grads[1], r.beta, r.nesterov)
-	members := a.Shape().Dim(0)
-	both := s.inverseCholesky(Concatenate([]*Node{gramOf(a), gramOf(b)}, 0))
-	inverseA, inverseB := SliceAxis(both, 0, AxisRange(0, members)), SliceAxis(both, 0, AxisRange(members, 2*members))
+	mA, mB := r.moments(s, grads)
+	inverseA, inverseB := together(gramOf(a), gramOf(b), s.inverseCholesky)
 	dA, dB := s.msignBoth(timesTransposed(Transpose(inverseB, 1, 2), mA), timesTransposed(Transpose(inverseA, 1, 2), mB))
 
-	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/s.Group.Scale) // in units of A Bᵀ
-	k := splitDecay(s.Rate, r.weightDecay)
+	eta, k := r.lengths(s)
 	half := Div(MulScalar(eta, 0.5), k)
-	scaleA, scaleB := half, half
-	if r.guard {
-		scaleA = Mul(half, guardFactor(halfSteps(eta, productBound(Transpose(inverseB, 1, 2), inverseA))))
+	lengthA := r.guarded(half, func() *Node { return halfSteps(eta, productBound(Transpose(inverseB, 1, 2), inverseA)) })
+	return []*Node{
+		advance(a, k, times(Mul(inverseB, lengthA), dA)),
+		advance(b, k, times(Mul(inverseA, half), dB)),
 	}
-	stepA, stepB := times(Mul(inverseB, scaleA), dA), times(Mul(inverseA, scaleB), dB)
-	return []*Node{Sub(Mul(a, k), Transpose(stepA, 1, 2)), Sub(Mul(b, k), Transpose(stepB, 1, 2))}
 }
 
 // choleskyPivot is the ratio of a pivot to the largest diagonal entry of the Gram matrix below which it is rounding: float32
@@ -87,8 +71,7 @@ func (s *Step) inverseCholesky(p *Node) *Node {
 	if s.exact {
 		pivot = choleskyExactPivot
 	}
-	largest := ReduceAndKeep(Abs(p), ReduceMax, 1, 2) // of a semidefinite matrix it is on the diagonal
-	return inverseCholesky(p, MulScalar(largest, pivot))
+	return inverseCholesky(p, MulScalar(largestEntry(p), pivot)) // of a semidefinite matrix it is on the diagonal
 }
 
 // inverseCholesky halves the matrix, so that most of the work is in products: with p = [[P, Q], [Qᵀ, S]] and T the inverse of

@@ -26,8 +26,41 @@ func addIdentity(p *Node, c float64) *Node { return Add(p, MulScalar(identities(
 
 // isNonzero returns 0 for each zero matrix of p [k, r, r] and 1 for the others: [k, 1, 1].
 func isNonzero(p *Node) *Node {
-	largest := ReduceAndKeep(Abs(p), ReduceMax, 1, 2)
+	largest := largestEntry(p)
 	return Where(Equal(largest, ZerosLike(largest)), ZerosLike(largest), OnesLike(largest))
+}
+
+// largestEntry returns the largest absolute entry of each matrix of x [k, p, q]: [k, 1, 1].
+func largestEntry(x *Node) *Node { return ReduceAndKeep(Abs(x), ReduceMax, 1, 2) }
+
+// byLargest divides each matrix of x [k, p, q] by its largest absolute entry [k, 1, 1], and returns that too; zero stays zero.
+func byLargest(x *Node) (scaled, largest *Node) {
+	largest = largestEntry(x)
+	return Div(x, orOne(largest)), largest
+}
+
+// byLength divides each matrix of x [k, p, q] by its Frobenius norm [k, 1, 1], and returns that too; zero stays zero.
+func byLength(x *Node) (unit, length *Node) {
+	length = frobeniusNorm(x)
+	return Div(x, orOne(length)), length
+}
+
+// orOne returns x with one where it is zero.
+func orOne(x *Node) *Node { return Where(Equal(x, ZerosLike(x)), OnesLike(x), x) }
+
+// together applies f to x and y of one shape in one batch.
+func together(x, y *Node, f func(*Node) *Node) (fx, fy *Node) {
+	both := parts(f(Concatenate([]*Node{x, y}, 0)), 2)
+	return both[0], both[1]
+}
+
+// parts cuts x along its first axis into count parts of one length.
+func parts(x *Node, count int) []*Node {
+	out, k := make([]*Node, count), x.Shape().Dim(0)/count
+	for i := range out {
+		out[i] = SliceAxis(x, 0, AxisRange(i*k, (i+1)*k))
+	}
+	return out
 }
 
 // frobeniusNorm returns the norms of the matrices of x [k, m, n]: [k, 1, 1].

@@ -1,9 +1,6 @@
 package optimizer
 
 import (
-	"cmp"
-	"slices"
-
 	. "github.com/gomlx/gomlx/core/graph"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/polargo/polar/param"
@@ -36,10 +33,5 @@ func pairGroups(store mlmodel.StoreProvider, vars []*mlmodel.Variable) ([]*Group
 	if err := gatherPairs(gathered, pairs); err != nil {
 		return nil, err
 	}
-	var groups []*Group
-	for key, members := range gathered {
-		groups = append(groups, split(key, members)...)
-	}
-	slices.SortFunc(groups, func(a, b *Group) int { return cmp.Compare(a.Name(), b.Name()) })
-	return groups, nil
+	return sorted(gathered), nil
 }

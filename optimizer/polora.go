@@ -18,8 +18,7 @@ var poloraEntry = entry{
 	defaults: Config{LearningRate: 0.1, WeightDecay: 0.01, Momentum: 0.9, Beta2: 0.99, Scale: "rms", LoRAPlusRatio: 1,
 		Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		rule := poloraRule{beta: cfg.Momentum, beta2: cfg.Beta2, weightDecay: cfg.WeightDecay, nesterov: cfg.Nesterov, scale: cfg.Scale}
-		return routePairs(cfg, spec, rule)
+		return routePairs(cfg, spec, poloraRule{newPairRule(cfg), cfg.Beta2})
 	},
 }
 
@@ -42,21 +41,18 @@ var poloraEntry = entry{
 // Accuracy: within 4.6e-4 of the float64 reference, exact steps within 1.4e-6 (TestPoLoRAOracle).
 // Cost: the grams, roots and polar factors of lora-muon, two more grams, and 192 r³ for the norms.
 type poloraRule struct {
-	beta, beta2, weightDecay float64
-	nesterov                 bool
-	scale                    string
+	pairRule
+	beta2 float64
 }
 
 // poloraDamping is δ, the paper's.
 const poloraDamping = 1e-4
 
-func (poloraRule) Name() string      { return "polora" }
-func (poloraRule) Layout() Layout    { return Paired }
-func (poloraRule) Directional() bool { return true }
+func (poloraRule) Name() string { return "polora" }
 
 func (poloraRule) State(dims [][]int) []Slot {
 	k, m, n := dims[0][0], dims[0][1], dims[1][1]
-	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}, {"pA", 0, []int{k, m}}, {"pB", 1, []int{k, n}}}
+	return append(pairMoments(dims), Slot{"pA", 0, []int{k, m}}, Slot{"pB", 1, []int{k, n}})
 }
 
 // Flops counts four grams, the roots and the polar factors with three products around them, and six norms.
@@ -68,27 +64,23 @@ func (poloraRule) Flops(dims [][]int) int64 {
 
 func (r poloraRule) Update(s *Step, values, grads []*Node) []*Node {
 	a, b := values[0], values[1]
-	k := a.Shape().Dim(0)
-	mA := s.Momentum("mA", grads[0], r.beta, r.nesterov)
-	mB := s.Momentum("mB", grads[1], r.beta, r.nesterov)
+	mA, mB := r.moments(s, grads)
 	p, q := curvature(s.State("pA")), curvature(s.State("pB")) // [k, 1, m], [k, 1, n]
 	wideA, wideB := Transpose(a, 1, 2), Transpose(b, 1, 2)
 	curvedA, curvedB := timesTransposed(Mul(wideA, p), wideA), timesTransposed(Mul(wideB, q), wideB)
-	norms := parts(largestEigenvalue(Concatenate([]*Node{curvedA, curvedB, gramOf(a), gramOf(b)}, 0)), k)
+	norms := parts(largestEigenvalue(Concatenate([]*Node{curvedA, curvedB, gramOf(a), gramOf(b)}, 0)), 4)
 
 	damped := func(c, norm *Node) *Node { return Add(c, Mul(identities(c), MulScalar(norm, poloraDamping))) }
-	roots := s.InvSqrt(Concatenate([]*Node{damped(curvedA, norms[0]), damped(curvedB, norms[1])}, 0))
-	rootA, rootB := SliceAxis(roots, 0, AxisRange(0, k)), SliceAxis(roots, 0, AxisRange(k, 2*k))
+	rootA, rootB := together(damped(curvedA, norms[0]), damped(curvedB, norms[1]), s.InvSqrt)
 	rootP, rootQ := Reciprocal(Sqrt(p)), Reciprocal(Sqrt(q))
 	polarA, polarB := s.msignBoth(Mul(timesTransposed(rootB, mA), rootP), Mul(timesTransposed(rootA, mB), rootQ))
 	dA, dB := Mul(times(rootB, polarA), rootP), Mul(times(rootA, polarB), rootQ)
 
-	keep := splitDecay(s.Rate, r.weightDecay)
-	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/s.Group.Scale)
-	rho := Div(Div(eta, keep), nonzero(Add(Sqrt(norms[2]), Sqrt(norms[3]))))
-	lengths := parts(Sqrt(largestEigenvalue(Concatenate([]*Node{timesTransposed(dA, dA), timesTransposed(dB, dB)}, 0))), k)
-	a = Sub(Mul(a, keep), Transpose(Mul(dA, Div(rho, nonzero(lengths[0]))), 1, 2))
-	b = Sub(Mul(b, keep), Transpose(Mul(dB, Div(rho, nonzero(lengths[1]))), 1, 2))
+	eta, k := r.lengths(s)
+	rho := Div(Div(eta, k), orOne(Add(Sqrt(norms[2]), Sqrt(norms[3]))))
+	squareA, squareB := together(timesTransposed(dA, dA), timesTransposed(dB, dB), largestEigenvalue)
+	a = advance(a, k, Mul(dA, Div(rho, orOne(Sqrt(squareA)))))
+	b = advance(b, k, Mul(dB, Div(rho, orOne(Sqrt(squareB)))))
 
 	r.remember(s, "pA", timesTransposed(rootB, grads[0]))
 	r.remember(s, "pB", timesTransposed(rootA, grads[1]))
@@ -116,12 +108,12 @@ const normSquarings = 16
 // norm of order 2^17, at most r^{2^-17} times the spectral norm, by 16 squarings. Zero for zero. Where steps are divided by
 // norms a bound from above keeps what they promise; power iteration bounds from below.
 func largestEigenvalue(p *Node) *Node {
-	p, norm := unitScale(p)
+	p, norm := byLargest(p)
 	for i := range normSquarings + 1 {
 		length := frobeniusNorm(p)
 		norm = Mul(norm, PowScalar(length, math.Ldexp(1, -i)))
 		if i < normSquarings {
-			p = Div(p, nonzero(length))
+			p = Div(p, orOne(length))
 			p = timesTransposed(p, p)
 		}
 	}
@@ -129,15 +121,3 @@ func largestEigenvalue(p *Node) *Node {
 }
 
 func eigenvalueFlops(r int) int64 { return normSquarings * 2 * int64(r) * int64(r) * int64(r) }
-
-// nonzero returns x with zeros replaced by one.
-func nonzero(x *Node) *Node { return Where(Equal(x, ZerosLike(x)), OnesLike(x), x) }
-
-// parts cuts x along its first axis into parts of k.
-func parts(x *Node, k int) []*Node {
-	var out []*Node
-	for from := 0; from < x.Shape().Dim(0); from += k {
-		out = append(out, SliceAxis(x, 0, AxisRange(from, from+k)))
-	}
-	return out
-}

@@ -138,12 +138,7 @@ func (o *Optimizer) groups(store mlmodel.StoreProvider, vars []*mlmodel.Variable
 	if err := gatherPairs(gathered, pairs); err != nil {
 		return nil, err
 	}
-	var groups []*Group
-	for key, members := range gathered {
-		groups = append(groups, split(key, members)...)
-	}
-	slices.SortFunc(groups, func(a, b *Group) int { return cmp.Compare(a.Name(), b.Name()) })
-	return groups, nil
+	return sorted(gathered), nil
 }
 
 // route decides for each variable, and gathers all refusals into one error.
@@ -243,6 +238,15 @@ func pairProblem(factors []routed) string {
 		return "has factors that disagree on the layer's width or scale: " + listed
 	}
 	return ""
+}
+
+// sorted returns the groups of the gathered members in order of their names.
+func sorted(gathered map[groupKey][]member) (groups []*Group) {
+	for key, members := range gathered {
+		groups = append(groups, split(key, members)...)
+	}
+	slices.SortFunc(groups, func(a, b *Group) int { return cmp.Compare(a.Name(), b.Name()) })
+	return groups
 }
 
 // split sorts members and cuts them into groups of at most maxGroupElements, at least one member each.

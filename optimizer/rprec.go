@@ -16,14 +16,8 @@ var rprecAdamWEntry = entry{
 		LoRAPlusRatio: 1, Fallback: defaultFallback},
 	rates: rates{full: 1e-3},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		switch {
-		case isFallbackRole(spec.Role):
-			return fallbackAssignment(cfg), true
-		case spec.Role == param.Pair:
-			return onMain(rprecAdamWRule{newAdamRule(cfg)}), true
-		}
 		// Hidden matrices follow AdamW: the rate is one of elements, at which a msign step would hardly move.
-		return onMain(newAdamRule(cfg)), spec.Role == param.Hidden
+		return routeMatrices(cfg, spec, rprecAdamWRule{newAdamRule(cfg)}, newAdamRule(cfg))
 	},
 }
 
@@ -47,7 +41,7 @@ func (rprecAdamWRule) Name() string   { return "rprec-adamw" }
 func (rprecAdamWRule) Layout() Layout { return Paired }
 
 func (rprecAdamWRule) State(dims [][]int) []Slot {
-	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}, {"vA", 0, dims[0]}, {"vB", 1, dims[1]}}
+	return append(pairMoments(dims), Slot{"vA", 0, dims[0]}, Slot{"vB", 1, dims[1]})
 }
 
 // Flops counts the Gram matrices, their inverses and the products with the gradients.
@@ -58,11 +52,11 @@ func (rprecAdamWRule) Flops(dims [][]int) int64 {
 
 func (r rprecAdamWRule) Update(s *Step, values, grads []*Node) []*Node {
 	a, b := values[0], values[1]
-	k := a.Shape().Dim(0)
 	gramA, gramB := gramOf(a), gramOf(b)
-	roots := s.InvSqrt(addIdentity(Concatenate([]*Node{gramA, gramB}, 0), riemannianRidge))
-	inverses := times(roots, roots)
-	inverseA, inverseB := SliceAxis(inverses, 0, AxisRange(0, k)), SliceAxis(inverses, 0, AxisRange(k, 2*k))
+	inverseA, inverseB := together(gramA, gramB, func(p *Node) *Node {
+		root := s.InvSqrt(addIdentity(p, riemannianRidge))
+		return times(root, root)
+	})
 	stepA := r.step(s, "mA", "vA", times(grads[0], inverseB))
 	stepB := r.step(s, "mB", "vB", times(grads[1], inverseA))
 	return []*Node{

@@ -138,17 +138,6 @@ func fallbackAssignment(cfg Config) assignment {
 // onMain routes to a rule at the main learning rate.
 func onMain(rule Rule) assignment { return assignment{rule: rule, rate: mainRate, multiple: 1} }
 
-// routePairs routes pairs to the given rule, hidden matrices to muon at the same rate, and the rest to the fallback.
-func routePairs(cfg Config, spec param.Spec, pair Rule) (assignment, bool) {
-	switch {
-	case isFallbackRole(spec.Role):
-		return fallbackAssignment(cfg), true
-	case spec.Role == param.Pair:
-		return onMain(pair), true
-	}
-	return onMain(newMuonRule(cfg)), spec.Role == param.Hidden
-}
-
 // isFallbackRole reports whether a role goes to the fallback unless the configuration says otherwise.
 func isFallbackRole(role param.Role) bool {
 	return role == param.Embedding || role == param.Head || role == param.Vector

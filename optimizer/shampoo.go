@@ -17,13 +17,7 @@ var shampooEntry = entry{
 		LoRAPlusRatio: 1, Fallback: defaultFallback},
 	rates: rates{full: 0.02},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		switch {
-		case isFallbackRole(spec.Role):
-			return fallbackAssignment(cfg), true
-		case spec.Role == param.Pair:
-			return onMain(pairedShampooRule{newShampooRule(cfg)}), true
-		}
-		return onMain(newShampooRule(cfg)), spec.Role == param.Hidden
+		return routeMatrices(cfg, spec, pairedShampooRule{newShampooRule(cfg)}, newShampooRule(cfg))
 	},
 }
 
@@ -133,7 +127,8 @@ func (r shampooRule) root(s *Step, p *Node, fourth bool) *Node {
 	case s.exact:
 		ridge = shampooRidgeExact
 	}
-	p, scale := unitScale(p)
+	p, largest := byLargest(p) // so that its squares neither overflow nor vanish
+	scale := orOne(largest)
 	p = Add(p, Mul(identities(p), MulScalar(frobeniusNorm(p), ridge)))
 	if !fourth {
 		return Div(s.InvSqrt(p), Sqrt(scale))
@@ -198,12 +193,4 @@ func (s *Step) average(name string, x *Node, beta float64) *Node {
 	sum := Add(s.State(name), x)
 	s.SetState(name, sum)
 	return sum
-}
-
-// unitScale divides each matrix of p [k, n, n] by its largest absolute entry, [k, 1, 1], so that its squares neither overflow nor
-// vanish. Zero stays zero, with a scale of one.
-func unitScale(p *Node) (scaled, scale *Node) {
-	scale = ReduceAndKeep(Abs(p), ReduceMax, 1, 2)
-	scale = Where(Equal(scale, ZerosLike(scale)), OnesLike(scale), scale)
-	return Div(p, scale), scale
 }

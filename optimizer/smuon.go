@@ -14,8 +14,7 @@ var sMuonEntry = entry{
 	defaults: Config{LearningRate: 0.1, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", Guard: true, LoRAPlusRatio: 1,
 		Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		return routePairs(cfg, spec, sMuonRule{
-			beta: cfg.Momentum, weightDecay: cfg.WeightDecay, nesterov: cfg.Nesterov, guard: cfg.Guard, scale: cfg.Scale})
+		return routePairs(cfg, spec, sMuonRule{newPairRule(cfg)})
 	},
 }
 
@@ -43,19 +42,9 @@ var sMuonEntry = entry{
 // Cost a pair: 26 m r² + 30 n r² + (16·7 + 48) r³ operations beside Msign of m x r, n x r and 2r x 2r matrices.
 // Ref: Anson, Houghton and Milsom 2026, Approximate Muon with low-rank adapters, arXiv 2608.14492. Scale takes the place of the
 // paper's factor 0.2 sqrt(m n/r), and matfn's roots that of its jitter.
-type sMuonRule struct {
-	beta, weightDecay float64
-	nesterov, guard   bool
-	scale             string
-}
+type sMuonRule struct{ pairRule }
 
-func (sMuonRule) Name() string      { return "smuon" }
-func (sMuonRule) Layout() Layout    { return Paired }
-func (sMuonRule) Directional() bool { return true }
-
-func (sMuonRule) State(dims [][]int) []Slot {
-	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}}
-}
+func (sMuonRule) Name() string { return "smuon" }
 
 func (sMuonRule) Flops(dims [][]int) int64 {
 	m, n, r := dims[0][1], dims[1][1], dims[0][2]
@@ -66,22 +55,15 @@ func (sMuonRule) Flops(dims [][]int) int64 {
 
 func (r sMuonRule) Update(s *Step, values, grads []*Node) []*Node {
 	a, b := values[0], values[1]
-	lookA := s.Momentum("mA", grads[0], r.beta, r.nesterov)
-	lookB := s.Momentum("mB", grads[1], r.beta, r.nesterov)
 	t := s.tangentAt(a, b)
-	inside, outside := t.coordinates(lookA, lookB)
+	inside, outside := t.coordinates(r.moments(s, grads))
 	stepA, stepB := t.project(s, inside, outside)
 
-	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/s.Group.Scale) // in units of A Bᵀ
-	k := splitDecay(s.Rate, r.weightDecay)
+	eta, k := r.lengths(s)
 	whole := Div(eta, k)
-	scaleA := whole
-	if r.guard {
-		// Twice the halves: a start with one zero factor reaches the limit after its first step here as well.
-		scaleA = Mul(whole, guardFactor(MulScalar(halfSteps(eta, productBound(t.rootA, t.rootB)), 2)))
-	}
-	a = Sub(Mul(a, k), Transpose(Mul(stepA, scaleA), 1, 2))
-	b = Sub(Mul(b, k), Transpose(Mul(stepB, whole), 1, 2))
+	// Twice the halves: a start with one zero factor reaches the limit after its first step here as well.
+	lengthA := r.guarded(whole, func() *Node { return MulScalar(halfSteps(eta, productBound(t.rootA, t.rootB)), 2) })
+	a, b = advance(a, k, Mul(stepA, lengthA)), advance(b, k, Mul(stepB, whole))
 	if r.nesterov { // the step looked ahead, the average did not
 		inside, outside = t.coordinates(s.State("mA"), s.State("mB"))
 	}

@@ -15,13 +15,7 @@ var soapEntry = entry{
 	rates: rates{full: 1e-3},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
 		rule := soapRule{adam: newAdamRule(cfg), maxPreconditioned: cfg.MaxPreconditioned}
-		switch {
-		case isFallbackRole(spec.Role):
-			return fallbackAssignment(cfg), true
-		case spec.Role == param.Pair:
-			return onMain(pairedSOAPRule{rule}), true
-		}
-		return onMain(rule), spec.Role == param.Hidden
+		return routeMatrices(cfg, spec, pairedSOAPRule{rule}, rule)
 	},
 }
 

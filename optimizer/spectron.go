@@ -17,7 +17,7 @@ var spectronEntry = entry{
 	// Twice lora-muon's rate: eta bounds the step, which is mostly about half of it.
 	defaults: Config{LearningRate: 0.2, WeightDecay: 0.01, Momentum: 0.9, Scale: "rms", LoRAPlusRatio: 1, Fallback: defaultFallback},
 	route: func(cfg Config, spec param.Spec) (assignment, bool) {
-		return routePairs(cfg, spec, spectronRule{beta: cfg.Momentum, weightDecay: cfg.WeightDecay, nesterov: cfg.Nesterov, scale: cfg.Scale})
+		return routePairs(cfg, spec, spectronRule{newPairRule(cfg)})
 	},
 }
 
@@ -38,22 +38,16 @@ var spectronEntry = entry{
 // step and less as vectors settle.
 // Cost a pair: Msign of both factors, 2(m+n) r² + 16 r³ operations for the norms.
 // Ref: Janson et al. 2026, arXiv 2602.12429.
-type spectronRule struct {
-	beta, weightDecay float64
-	nesterov          bool
-	scale             string
-}
+type spectronRule struct{ pairRule }
 
 // The squarings of the Gram matrix behind a norm.
 const spectronSquarings, spectronExactSquarings = 4, 30
 
-func (spectronRule) Name() string      { return "spectron" }
-func (spectronRule) Layout() Layout    { return Paired }
-func (spectronRule) Directional() bool { return true }
+func (spectronRule) Name() string { return "spectron" }
 
 func (spectronRule) State(dims [][]int) []Slot {
 	vector := []int{dims[0][0], dims[0][2]}
-	return []Slot{{"mA", 0, dims[0]}, {"mB", 1, dims[1]}, {"uA", 0, vector}, {"uB", 1, vector}}
+	return append(pairMoments(dims), Slot{"uA", 0, vector}, Slot{"uB", 1, vector})
 }
 
 func (spectronRule) Flops(dims [][]int) int64 {
@@ -65,7 +59,7 @@ func (spectronRule) Flops(dims [][]int) int64 {
 
 func (r spectronRule) Update(s *Step, values, grads []*Node) []*Node {
 	a, b := values[0], values[1]
-	dA, dB := s.msignBoth(s.Momentum("mA", grads[0], r.beta, r.nesterov), s.Momentum("mB", grads[1], r.beta, r.nesterov))
+	dA, dB := s.msignBoth(r.moments(s, grads))
 	root := math.Sqrt(s.Group.Scale)
 	norms := Add(s.factorNorm("uA", a), s.factorNorm("uB", b))
 	eta := MulScalar(s.Rate, widthScale(r.scale, s.Group.FanOut, s.Group.FanIn)/root)
@@ -106,18 +100,3 @@ func startVector(p *Node) *Node {
 	v, _ = byLength(v)
 	return v
 }
-
-// byLargest divides each matrix of x [k, p, q] by its largest absolute entry [k, 1, 1], and returns that too; zero stays zero.
-func byLargest(x *Node) (scaled, largest *Node) {
-	largest = ReduceAndKeep(Abs(x), ReduceMax, 1, 2)
-	return Div(x, orOne(largest)), largest
-}
-
-// byLength divides each matrix of x [k, p, q] by its Frobenius norm [k, 1, 1], and returns that too; zero stays zero.
-func byLength(x *Node) (unit, length *Node) {
-	length = Sqrt(ReduceAndKeep(Square(x), ReduceSum, 1, 2))
-	return Div(x, orOne(length)), length
-}
-
-// orOne returns x with one where it is zero.
-func orOne(x *Node) *Node { return Where(Equal(x, ZerosLike(x)), OnesLike(x), x) }
