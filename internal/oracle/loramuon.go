@@ -24,13 +24,14 @@ type LoRAMuon struct {
 // Step returns the pair after one exact step without a guard, from gradients gA [m, r] and gB [n, r], and the two
 // increments ΔA and ΔB before decay. Polar factors and inverse roots come from SVDs.
 func (o LoRAMuon) Step(p Pair, gA, gB mat.Matrix) (next Pair, dA, dB *mat.Dense, err error) {
-	scale := o.Scale
-	if scale == 0 {
-		scale = 1
-	}
-	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
-		return Pair{}, nil, nil, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive",
-			o.WeightDecay*o.LearningRate, o.S)
+	return o.step(p, gA, gB, increment)
+}
+
+// step is Step with increments factor·msign(moment·R)·Rᵀ by another root R of (otherᵀ other)^{-1}.
+func (o LoRAMuon) step(p Pair, gA, gB mat.Matrix, increment func(moment, other *mat.Dense, factor float64) (*mat.Dense, error)) (next Pair, dA, dB *mat.Dense, err error) {
+	scale, err := stepScale(o.LearningRate, o.WeightDecay, o.S, o.Scale)
+	if err != nil {
+		return Pair{}, nil, nil, err
 	}
 	next.MomentA, next.MomentB = blend(o.Momentum, p.MomentA, gA), blend(o.Momentum, p.MomentB, gB)
 	half := -o.LearningRate * scale / (2 * o.S)
@@ -61,6 +62,17 @@ func increment(moment, other *mat.Dense, factor float64) (*mat.Dense, error) {
 	out.Mul(polar, root)
 	out.Scale(factor, out)
 	return out, nil
+}
+
+// stepScale checks the constants of a step and returns what eta is multiplied by for the layer: scale, 1 for 0.
+func stepScale(learningRate, weightDecay, s, scale float64) (float64, error) {
+	if !(weightDecay*learningRate < 1) || !(s > 0) {
+		return 0, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive", weightDecay*learningRate, s)
+	}
+	if scale == 0 {
+		return 1, nil
+	}
+	return scale, nil
 }
 
 // blend returns beta·m + (1-beta)·g; a nil m counts as zero.

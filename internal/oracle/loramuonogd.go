@@ -27,12 +27,9 @@ type Constrained struct {
 // a point where they exist. The correction is a Newton iteration on the whole change of Uᵀ W V, by the pseudo-inverse of its matrix of
 // derivatives.
 func (o LoRAMuonOGD) Step(p Pair, gA, gB mat.Matrix) (out Constrained, err error) {
-	scale := o.Scale
-	if scale == 0 {
-		scale = 1
-	}
-	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
-		return out, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive", o.WeightDecay*o.LearningRate, o.S)
+	scale, err := stepScale(o.LearningRate, o.WeightDecay, o.S, o.Scale)
+	if err != nil {
+		return out, err
 	}
 	out.MomentA, out.MomentB = blend(o.Momentum, p.MomentA, gA), blend(o.Momentum, p.MomentB, gB)
 	basisA, inverseA, err := orthonormalCoordinates(p.A)

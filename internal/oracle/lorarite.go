@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"fmt"
 	"math"
 
 	"gonum.org/v1/gonum/mat"
@@ -31,12 +30,9 @@ type riteSide struct {
 
 // Step takes one exact step without a guard from gradients gA [m, r] and gB [n, r]. Rho returns the escaped masses after it.
 func (o *LoRARITE) Step(gA, gB mat.Matrix) error {
-	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
-		return fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive", o.WeightDecay*o.LearningRate, o.S)
-	}
-	scale := o.Scale
-	if scale == 0 {
-		scale = 1
+	scale, err := stepScale(o.LearningRate, o.WeightDecay, o.S, o.Scale)
+	if err != nil {
+		return err
 	}
 	o.Count++
 	dA, err := o.side(&o.sideA, o.B, gA)

@@ -2,7 +2,6 @@ package oracle
 
 import (
 	"fmt"
-	"math"
 
 	"gonum.org/v1/gonum/mat"
 )
@@ -13,25 +12,7 @@ type LoRARITECore LoRAMuon
 // Step returns the pair after one exact step without a guard, from gradients gA [m, r] and gB [n, r], and the two increments ΔA
 // and ΔB before decay. The triangular factors come from Householder QR decompositions of A and B, which need full rank.
 func (o LoRARITECore) Step(p Pair, gA, gB mat.Matrix) (next Pair, dA, dB *mat.Dense, err error) {
-	scale := o.Scale
-	if scale == 0 {
-		scale = 1
-	}
-	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
-		return Pair{}, nil, nil, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive",
-			o.WeightDecay*o.LearningRate, o.S)
-	}
-	next.MomentA, next.MomentB = blend(o.Momentum, p.MomentA, gA), blend(o.Momentum, p.MomentB, gB)
-	half := -o.LearningRate * scale / (2 * o.S)
-	if dA, err = triangularIncrement(next.MomentA, p.B, half); err != nil {
-		return Pair{}, nil, nil, err
-	}
-	if dB, err = triangularIncrement(next.MomentB, p.A, half); err != nil {
-		return Pair{}, nil, nil, err
-	}
-	k := math.Sqrt(1 - o.WeightDecay*o.LearningRate)
-	next.A, next.B = combine(k, p.A, 1/k, dA), combine(k, p.B, 1/k, dB)
-	return next, dA, dB, nil
+	return LoRAMuon(o).step(p, gA, gB, triangularIncrement)
 }
 
 // triangularIncrement returns factor·msign(moment·R⁻¹)·R⁻ᵀ with other = U R.

@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"fmt"
 	"math"
 
 	"gonum.org/v1/gonum/mat"
@@ -25,9 +24,8 @@ type Diagonals struct{ A, B []float64 }
 // Step returns the pair and the diagonals after one step from the gradients gA and gB. Polar factors, roots and norms come from
 // SVDs and eigendecompositions.
 func (o PoLoRA) Step(p Pair, old Diagonals, gA, gB *mat.Dense) (Pair, Diagonals, error) {
-	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
-		return Pair{}, Diagonals{}, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive",
-			o.WeightDecay*o.LearningRate, o.S)
+	if _, err := stepScale(o.LearningRate, o.WeightDecay, o.S, o.Scale); err != nil {
+		return Pair{}, Diagonals{}, err
 	}
 	next := Pair{MomentA: blend(o.Momentum, p.MomentA, gA), MomentB: blend(o.Momentum, p.MomentB, gB)}
 	followA, followB := next.MomentA, next.MomentB

@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"fmt"
 	"math"
 
 	"gonum.org/v1/gonum/mat"
@@ -13,13 +12,9 @@ type SMuon LoRAMuon
 // Step returns the pair after one exact step without a guard, from gradients gA [m, r] and gB [n, r], its moments carried to
 // the new factors, and the two increments ΔA and ΔB before decay. The momentum and its polar factor are dense, from SVDs.
 func (o SMuon) Step(p Pair, gA, gB mat.Matrix) (next Pair, dA, dB *mat.Dense, err error) {
-	scale := o.Scale
-	if scale == 0 {
-		scale = 1
-	}
-	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
-		return Pair{}, nil, nil, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive",
-			o.WeightDecay*o.LearningRate, o.S)
+	scale, err := stepScale(o.LearningRate, o.WeightDecay, o.S, o.Scale)
+	if err != nil {
+		return Pair{}, nil, nil, err
 	}
 	inverseA, err := PseudoInverse(p.A)
 	if err != nil {

@@ -1,7 +1,6 @@
 package oracle
 
 import (
-	"fmt"
 	"math"
 
 	"gonum.org/v1/gonum/mat"
@@ -19,12 +18,9 @@ type Spectron struct {
 // Step returns the pair after one exact step from gradients gA [m, r] and gB [n, r]. Polar factors and norms come from SVDs;
 // the norms are those of the factors before the step.
 func (o Spectron) Step(p Pair, gA, gB mat.Matrix) (next Pair, err error) {
-	scale := o.Scale
-	if scale == 0 {
-		scale = 1
-	}
-	if !(o.WeightDecay*o.LearningRate < 1) || !(o.S > 0) {
-		return Pair{}, fmt.Errorf("oracle: lambda·eta = %v must be below 1 and s = %v positive", o.WeightDecay*o.LearningRate, o.S)
+	scale, err := stepScale(o.LearningRate, o.WeightDecay, o.S, o.Scale)
+	if err != nil {
+		return Pair{}, err
 	}
 	root, total := math.Sqrt(o.S), 1.0
 	for _, factor := range []*mat.Dense{p.A, p.B} {
