@@ -3,7 +3,6 @@ package manifold
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/support/exceptions"
@@ -59,16 +58,7 @@ func (s Set) Validate() error {
 		}
 		return nil
 	}
-	return unknown("set", s.Name, Names())
-}
-
-// unknown says that a name is not one of those known, and which may have been meant.
-func unknown(what, name string, known []string) error {
-	hint := ""
-	if word := nearest.Word(strings.ToLower(name), known); word != "" {
-		hint = fmt.Sprintf("; did you mean %q?", word)
-	}
-	return fmt.Errorf("unknown %s %q; known: %s%s", what, name, strings.Join(known, ", "), hint)
+	return nearest.Unknown("set", s.Name, Names())
 }
 
 // Symmetric reports whether the set is one of symmetric matrices.

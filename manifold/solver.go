@@ -8,6 +8,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/support/exceptions"
+	"github.com/polargo/polar/internal/nearest"
 	"github.com/polargo/polar/matfn"
 )
 
@@ -60,9 +61,9 @@ func DefaultSteps(solver string) int {
 func (s Solver) Validate() error {
 	switch {
 	case !slices.Contains(Solvers(), s.Name):
-		return unknown("solver", s.Name, Solvers())
+		return nearest.Unknown("solver", s.Name, Solvers())
 	case !slices.Contains(Norms(), s.Norm):
-		return unknown("norm", s.Norm, Norms())
+		return nearest.Unknown("norm", s.Norm, Norms())
 	case s.Steps < 0:
 		return fmt.Errorf("solver %s: steps must be 0 or more, got %d", s.Name, s.Steps)
 	case s.Name == Oracle && s.Steps > 0:

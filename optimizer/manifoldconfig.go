@@ -68,11 +68,7 @@ func (m *Manifold) SetKey(key, text string) error {
 		}
 		m.Steps = v
 	default:
-		hint := ""
-		if word := nearest.Word(strings.ToLower(key), m.Keys()); word != "" {
-			hint = fmt.Sprintf("; did you mean %q?", word)
-		}
-		return fmt.Errorf("unknown key %q; known: %s%s", key, strings.Join(m.Keys(), ", "), hint)
+		return nearest.Unknown("key", key, m.Keys())
 	}
 	return nil
 }

@@ -2,8 +2,6 @@ package optimizer
 
 import (
 	"cmp"
-	"fmt"
-	"strings"
 
 	"github.com/polargo/polar/internal/nearest"
 	"github.com/polargo/polar/param"
@@ -115,10 +113,5 @@ func find(name string) (*entry, error) {
 			return e, nil
 		}
 	}
-	names := Names(nil)
-	hint := ""
-	if word := nearest.Word(strings.ToLower(name), names); word != "" {
-		hint = fmt.Sprintf("; did you mean %q?", word)
-	}
-	return nil, fmt.Errorf("unknown optimizer %q; known: %s%s", name, strings.Join(names, ", "), hint)
+	return nil, nearest.Unknown("optimizer", name, Names(nil))
 }

@@ -5,8 +5,20 @@ package nearest
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 )
+
+// Unknown is the error for a name that is none of the known ones of its kind: it lists them, and the one that was likely meant.
+// Case does not count in that.
+func Unknown(kind, name string, known []string) error {
+	hint := ""
+	if word := Word(strings.ToLower(name), known); word != "" {
+		hint = fmt.Sprintf("; did you mean %q?", word)
+	}
+	return fmt.Errorf("unknown %s %q; known: %s%s", kind, name, strings.Join(known, ", "), hint)
+}
 
 // Word returns the word of words that name is most likely a slip of, or "" where none is near: one that differs by a
 // third of the name's letters, at least two, else one that the name abbreviates. Of equally near ones, the first.
