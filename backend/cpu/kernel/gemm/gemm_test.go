@@ -234,10 +234,10 @@ func randomSpec(r *rand.Rand, most int) Spec {
 	if batch := r.IntN(8); batch > 3 {
 		batch = 1 + r.IntN(12)
 		gap := extent(zero, s.C, s.M, s.N) + r.IntN(3)
-		for i, j := range r.Perm(batch) {
+		for _, j := range r.Perm(batch) {
 			s.AOffsets = append(s.AOffsets, r.IntN(100))
 			s.BOffsets = append(s.BOffsets, r.IntN(100))
-			s.COffsets = append(s.COffsets, j*gap+i%1)
+			s.COffsets = append(s.COffsets, j*gap)
 		}
 	}
 	return s

@@ -37,8 +37,6 @@ type kernels[T float32 | float64] struct {
 	copy   func(*strip[T]) // colStride 1; nil: plain Go
 	turn   func(*strip[T]) // rowStride 1; nil: plain Go
 	dots   func(*dots[T])
-	// roundRow packs a row as pairs.
-	roundRow func(dst, src []T)
 }
 
 func (k *kernels[T]) terms() int {

@@ -175,11 +175,6 @@ func (r *runner[T]) copyA(w *worker[T], x *panel[T], k0 int) {
 			copy(w.a[i*stride:i*stride+n], src[i*r.a.Row:])
 		}
 		x.aRow, x.aK = stride, 1
-	case r.a.Col == 1 && r.kernels.pairs:
-		for i := range x.m {
-			r.kernels.roundRow(w.a[i*stride:i*stride+x.k], src[i*r.a.Row:i*r.a.Row+n])
-		}
-		x.aRow, x.aK = stride, 1
 	default: // as columns of a strip
 		s := &w.strip
 		*s = strip[T]{dst: w.a, dstRow: r.kernels.mr, src: src, rowStride: r.a.Col, colStride: r.a.Row, rows: x.k, cols: x.m, terms: n}

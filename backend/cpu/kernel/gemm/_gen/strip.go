@@ -1,0 +1,281 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func cvtPairs(low, high, dst reg.VecPhysical) {
+	Comment(fmt.Sprintf("VCVTNE2PS2BF16 %s, %s, %s", low.Asm(), high.Asm(), dst.Asm()))
+	evex(3, 0x72, number(high), number(low), number(dst))
+}
+
+// masksFor sets masks first and first+1 to the first n lanes of two vectors; n is kept. It uses AX and CX.
+func (k kind) masksFor(n reg.GPPhysical, first int) {
+	MOVQ(n, count)
+	CMPQ(count, num((2 * k.lanes())))
+	name := fmt.Sprintf("masks%d", unique())
+	JLE(LabelRef(name))
+	MOVQ(U32(2*k.lanes()), count)
+	Label(name)
+	MOVQ(U32(1), reg.RAX)
+	SHLQ(reg.CL, reg.RAX)
+	DECQ(reg.RAX)
+	KMOVW(reg.EAX, masksOf[first])
+	SHRQ(num((k.lanes())), reg.RAX)
+	KMOVW(reg.EAX, masksOf[first+1])
+}
+
+var names int
+
+func unique() int {
+	names++
+	return names
+}
+
+// copyStrip packs a strip whose rows are contiguous: up to two vectors a row. Pairs interleave two rows.
+func (k kind) copyStrip() {
+	TEXT("copy"+k.name, NOSPLIT, "func(s *byte)")
+	Pragma("noescape")
+	Doc("copy" + k.name + " packs a strip with colStride 1; s is a *strip.")
+	Load(Param("s"), reg.RDI)
+	field(stripSrc, reg.RSI)
+	field(stripDst, reg.RDX)
+	field(stripRows, reg.R8)
+	k.scaled(stripDstRow, reg.R9)
+	k.scaled(stripRowStride, reg.R10)
+	field(stripCols, reg.R11)
+	field(stripTerms, reg.R12)
+	k.masksFor(reg.R11, 1)
+	if k.pairs {
+		VMOVDQU16(NewDataAddr(Symbol{Name: "interleave", Static: true}, 0), reg.Z31)
+	}
+	row := func(full bool) {
+		for v := range 2 {
+			at, to := Mem{Base: reg.RSI, Disp: 64 * v}, Mem{Base: reg.RDX, Disp: 64 * v}
+			m := masksOf[1+v]
+			if full && !k.pairs {
+				k.load(at, k.vec(v))
+				k.load(k.vec(v), to)
+				continue
+			}
+			k.loadZero(at, m, k.vec(v))
+			if k.pairs {
+				second := k.vec(v + 2)
+				VPXORD(second, second, second)
+				end := fmt.Sprintf("odd%d", unique())
+				CMPQ(reg.R12, Imm(1))
+				JE(LabelRef(end))
+				VMOVUPS_Z(Mem{Base: reg.RSI, Index: reg.R10, Scale: 1, Disp: 64 * v}, m, second)
+				Label(end)
+				cvtPairs(k.vec(v), second, k.vec(v))
+				VPERMW(k.vec(v), reg.Z31, k.vec(v))
+			}
+			k.load(k.vec(v), m, to)
+		}
+		ADDQ(reg.R10, reg.RSI)
+		if k.pairs {
+			ADDQ(reg.R10, reg.RSI)
+			SUBQ(Imm(2), reg.R12)
+		}
+		ADDQ(reg.R9, reg.RDX)
+		DECQ(reg.R8)
+	}
+	if !k.pairs {
+		CMPQ(reg.R11, num((2 * k.lanes())))
+		JL(LabelRef("part"))
+		Label("full")
+		row(true)
+		JNE(LabelRef("full"))
+		JMP(LabelRef("done"))
+	}
+	Label("part")
+	row(false)
+	JNE(LabelRef("part"))
+	Label("done")
+	VZEROUPPER()
+	RET()
+	if k.pairs {
+		interleave()
+	}
+}
+
+// interleave is the order of VPERMW that alternates the halves of a register.
+func interleave() {
+	GLOBL("interleave", RODATA|NOPTR)
+	for i := range 16 {
+		DATA(4*i, U32(uint32(i)|uint32(i+16)<<16))
+	}
+}
+
+// turnStrip packs a strip whose columns are contiguous, by transposing squares in registers.
+func (k kind) turnStrip() {
+	TEXT("turn"+k.name, NOSPLIT, "func(s *byte)")
+	Pragma("noescape")
+	Doc("turn" + k.name + " packs a strip with rowStride 1; s is a *strip.")
+	n := k.lanes()
+	perTerm := 1
+	if k.pairs {
+		perTerm = 2
+	}
+	Load(Param("s"), reg.RDI)
+	k.scaled(stripDstRow, reg.R9)
+	k.scaled(stripColStride, reg.R10)
+	field(stripCols, reg.R11)
+	field(stripSrc, reg.R14)
+	field(stripDst, reg.R15)
+	Label("columns") // the next n columns, or the last fewer
+	MOVQ(reg.R14, reg.RSI)
+	MOVQ(reg.R15, reg.RDX)
+	field(stripTerms, reg.R12)
+	field(stripRows, reg.R8)
+	CMPQ(reg.R11, num((n)))
+	JL(LabelRef("edge"))
+	Label("full")
+	CMPQ(reg.R12, num((n * perTerm)))
+	JL(LabelRef("rest"))
+	k.square(false)
+	ADDQ(num((64 * perTerm)), reg.RSI)
+	SUBQ(num((n * perTerm)), reg.R12)
+	SUBQ(num((n)), reg.R8)
+	JMP(LabelRef("full"))
+	Label("rest")
+	TESTQ(reg.R8, reg.R8)
+	JE(LabelRef("next"))
+	Label("edge")
+	k.masksFor(reg.R11, 3) // columns: K3
+	k.masksFor(reg.R12, 1) // terms: K1, and K2 for pairs
+	k.square(true)
+	ADDQ(num((64 * perTerm)), reg.RSI)
+	SUBQ(num((n * perTerm)), reg.R12)
+	SUBQ(num((n)), reg.R8)
+	JG(LabelRef("edge"))
+	Label("next")
+	MOVQ(reg.R10, reg.RAX)
+	SHLQ(num((k.lanesLog())), reg.RAX)
+	ADDQ(reg.RAX, reg.R14)
+	ADDQ(Imm(64), reg.R15)
+	SUBQ(num((n)), reg.R11)
+	JG(LabelRef("columns"))
+	VZEROUPPER()
+	RET()
+}
+
+func (k kind) lanesLog() int {
+	if k.double {
+		return 3
+	}
+	return 4
+}
+
+// square transposes n columns of n rows from RSI to RDX, which it moves on; at an edge some of them.
+func (k kind) square(edge bool) {
+	n := k.lanes()
+	end := fmt.Sprintf("square%d", unique())
+	MOVQ(reg.RSI, reg.RBX)
+	if edge {
+		for i := range n {
+			k.zero(k.vec(i))
+		}
+	}
+	for i := range n {
+		if edge && i > 0 {
+			CMPQ(reg.R11, num((i)))
+			JLE(LabelRef(end + "Loaded"))
+		}
+		at := Mem{Base: reg.RBX}
+		switch {
+		case !k.pairs && !edge:
+			k.load(at, k.vec(i))
+		case !k.pairs:
+			k.loadZero(at, reg.K1, k.vec(i))
+		default:
+			low, high := k.vec(30), k.vec(31)
+			if edge {
+				VMOVUPS_Z(at, reg.K1, low)
+				VMOVUPS_Z(at.Offset(64), reg.K2, high)
+			} else {
+				VMOVUPS(at, low)
+				VMOVUPS(at.Offset(64), high)
+			}
+			cvtPairs(low, high, k.vec(i))
+		}
+		if i < n-1 {
+			ADDQ(reg.R10, reg.RBX)
+		}
+	}
+	Label(end + "Loaded")
+	var out []reg.VecPhysical
+	if k.double {
+		out = k.transpose8()
+	} else {
+		out = k.transpose16()
+	}
+	for i := range n {
+		if edge && i > 0 {
+			CMPQ(reg.R8, num((i)))
+			JLE(LabelRef(end + "Stored"))
+		}
+		if edge {
+			k.load(out[i], reg.K3, Mem{Base: reg.RDX})
+		} else {
+			k.load(out[i], Mem{Base: reg.RDX})
+		}
+		ADDQ(reg.R9, reg.RDX)
+	}
+	Label(end + "Stored")
+}
+
+// transpose16 transposes registers 0 to 15 with the help of the others and returns where the rows are.
+func (k kind) transpose16() []reg.VecPhysical {
+	v := k.vec
+	for i := 0; i < 16; i += 2 { // pairs of rows, within lanes of 128 bits
+		VUNPCKLPS(v(i+1), v(i), v(16+i))
+		VUNPCKHPS(v(i+1), v(i), v(17+i))
+	}
+	for i := 0; i < 16; i += 4 { // fours: v(i+c) holds column c of every lane, of rows i to i+3
+		VUNPCKLPD(v(18+i), v(16+i), v(i))
+		VUNPCKHPD(v(18+i), v(16+i), v(i+1))
+		VUNPCKLPD(v(19+i), v(17+i), v(i+2))
+		VUNPCKHPD(v(19+i), v(17+i), v(i+3))
+	}
+	out := make([]reg.VecPhysical, 16)
+	for c := range 4 { // lanes: rows 0-3, 4-7, 8-11, 12-15 at columns c, c+4, c+8, c+12
+		VSHUFF32X4(Imm(0x88), v(4+c), v(c), v(16)) // lanes 0, 2 of both
+		VSHUFF32X4(Imm(0xdd), v(4+c), v(c), v(17)) // lanes 1, 3
+		VSHUFF32X4(Imm(0x88), v(12+c), v(8+c), v(18))
+		VSHUFF32X4(Imm(0xdd), v(12+c), v(8+c), v(19))
+		a, b, d, e := v(c), v(4+c), v(8+c), v(12+c)
+		VSHUFF32X4(Imm(0x88), v(18), v(16), a)
+		VSHUFF32X4(Imm(0x88), v(19), v(17), b)
+		VSHUFF32X4(Imm(0xdd), v(18), v(16), d)
+		VSHUFF32X4(Imm(0xdd), v(19), v(17), e)
+		out[c], out[c+4], out[c+8], out[c+12] = a, b, d, e
+	}
+	return out
+}
+
+// transpose8 transposes registers 0 to 7 of float64.
+func (k kind) transpose8() []reg.VecPhysical {
+	v := k.vec
+	for i := 0; i < 8; i += 2 {
+		VUNPCKLPD(v(i+1), v(i), v(16+i))
+		VUNPCKHPD(v(i+1), v(i), v(17+i))
+	}
+	out := make([]reg.VecPhysical, 8)
+	for c := range 2 { // v(16+2i+c): columns c, c+2, c+4, c+6 by lane, of rows 2i and 2i+1
+		w := func(i int) reg.VecPhysical { return v(16 + 2*i + c) }
+		VSHUFF64X2(Imm(0x88), w(1), w(0), v(24))
+		VSHUFF64X2(Imm(0xdd), w(1), w(0), v(25))
+		VSHUFF64X2(Imm(0x88), w(3), w(2), v(26))
+		VSHUFF64X2(Imm(0xdd), w(3), w(2), v(27))
+		for i, imm := range []uint64{0x88, 0x88, 0xdd, 0xdd} {
+			out[c+2*i] = v(4*c + i)
+			VSHUFF64X2(Imm(imm), v(26+i%2), v(24+i%2), out[c+2*i])
+		}
+	}
+	return out
+}
