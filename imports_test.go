@@ -30,6 +30,16 @@ var layers = map[string]int{
 	"matfn":        20,
 	"param":        10,
 	"backend":      5,
+
+	"backend/cpu":                  4,
+	"backend/cpu/compile":          3,
+	"backend/cpu/program":          2,
+	"backend/cpu/ir":               1,
+	"backend/cpu/kernel/attention": 0,
+	"backend/cpu/kernel/gemm":      0,
+	"backend/cpu/kernel/vector":    0,
+	"backend/cpu/team":             -1,
+	"backend/cpu/kernel/feature":   -1,
 }
 
 // leaves may be imported from anywhere and import none of the layers but backend.

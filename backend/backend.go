@@ -9,7 +9,8 @@ import (
 	"strings"
 
 	"github.com/gomlx/compute"
-	_ "github.com/gomlx/compute/gobackend" // registers "go"
+	_ "github.com/gomlx/compute/gobackend"   // registers "go"
+	_ "github.com/polargo/polar/backend/cpu" // registers "polar"
 	"github.com/polargo/polar/internal/graphx"
 )
 

@@ -1,0 +1,61 @@
+package cpu
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/metrics"
+)
+
+// Machine is what is known about the computer that runs this process. Zero values and "" mean unknown.
+type Machine struct {
+	Processor string // its maker's name for it
+	Cores     int    // physical cores that this process may use
+	Threads   int    // logical processors that this process may use
+	L1, L2    int64  // bytes of cache of one core, L1 for data only
+	L3        int64  // bytes of cache shared by cores
+	Memory    int64  // bytes, or the control group's limit where that is lower
+	Available int64  // bytes that can be allocated now
+}
+
+// Describe reads the machine's description from the operating system.
+func Describe() Machine {
+	m := Machine{Threads: runtime.NumCPU(), Cores: Cores()}
+	m.Processor, m.L1, m.L2, m.L3 = processor()
+	m.Memory, m.Available = memory()
+	return m
+}
+
+// Cores is the number of physical cores that this process may use, as far as known, else of logical processors.
+func Cores() int {
+	if n := physicalCores(); n > 0 {
+		return min(n, runtime.NumCPU())
+	}
+	return runtime.NumCPU()
+}
+
+// room is the number of bytes that can be allocated now, what Go's heap holds free included; ok is false where it is unknown.
+func room() (bytes int64, ok bool) {
+	total, available := memory()
+	if total == 0 {
+		return 0, false
+	}
+	free := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}}
+	metrics.Read(free)
+	if free[0].Value.Kind() == metrics.KindUint64 {
+		available += int64(free[0].Value.Uint64())
+	}
+	return available, true
+}
+
+// size prints a number of bytes for people.
+func size(bytes int64) string {
+	switch {
+	case bytes >= 1<<40:
+		return fmt.Sprintf("%.1f TiB", float64(bytes)/(1<<40))
+	case bytes >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
+	case bytes >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+	}
+	return fmt.Sprintf("%d bytes", bytes)
+}
