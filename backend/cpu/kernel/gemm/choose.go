@@ -6,6 +6,7 @@ const (
 	blockB    = 128 << 10 // elements of packed B that a block uses: half of the second level
 	sharedB   = 4 << 20   // elements of packed B for all workers at once
 	taskFlops = 1 << 21   // about 20 microseconds of work: less is not worth handing out
+	chunk     = 16        // rows packed at a time
 	dotsMax   = 3         // rows up to which products of contiguous vectors are better than packing
 )
 
@@ -81,6 +82,10 @@ func (p *Plan[T]) choose() {
 		p.bMode = bShared
 	}
 	p.aCopy = p.spec.BF16 || p.nb >= 4*ker.nr && (p.a.Col != 1 || p.a.Row*4%1024 == 0)
+	p.aRows = p.aCopy && p.a.Col == 1 && !p.spec.BF16
+	if p.aCopy && !p.aRows {
+		p.mb = even(p.m, 8*ker.mr, ker.mr)
+	}
 	p.cut()
 	p.groupProducts()
 	if p.bMode == bShared && p.mb == p.m {
@@ -151,7 +156,10 @@ func (p *Plan[T]) aLen() int {
 	if !p.aCopy {
 		return 0
 	}
-	return p.kernels.mr * p.aStride()
+	if p.aRows {
+		return p.kernels.mr * p.aStride()
+	}
+	return ceil(p.mb, p.kernels.mr) * p.kernels.mr * p.kc
 }
 
 // aStride is the distance of copied rows of A: a cache line more than a multiple of 256 bytes, so that they fall into

@@ -62,7 +62,8 @@ type Plan[T float32 | float64] struct {
 	cOff       []int
 
 	bMode  bMode
-	aCopy  bool // copy panels of A
+	aCopy  bool // copy A
+	aRows  bool // row by row, a panel at a time; else it is packed by blocks
 	tile   bool // C is computed in scratch and copied element by element
 	dots   bool // by dot products along K instead of panels
 	parts  int  // chunks of K that are tasks of their own and summed afterwards; 1: none

@@ -210,20 +210,19 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z1
-	VBROADCASTSS (SI), Z2
-	VFMADD231PS  Z2, Z1, Z0
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z1
-	VADDPS       Z1, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z1
+	VFMADD231PS.BCST (SI), Z1, Z0
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z1
+	VADDPS           Z1, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -527,26 +526,24 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z2
-	VBROADCASTSS (SI), Z3
-	VFMADD231PS  Z3, Z2, Z0
-	VBROADCASTSS (SI)(R8*1), Z4
-	VFMADD231PS  Z4, Z2, Z1
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z2
-	VADDPS       Z2, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z2
-	VADDPS       Z2, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z2
+	VFMADD231PS.BCST (SI), Z2, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z2, Z1
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z2
+	VADDPS           Z2, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z2
+	VADDPS           Z2, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -940,32 +937,29 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z3
-	VBROADCASTSS (SI), Z4
-	VFMADD231PS  Z4, Z3, Z0
-	VBROADCASTSS (SI)(R8*1), Z5
-	VFMADD231PS  Z5, Z3, Z1
-	VBROADCASTSS (SI)(R8*2), Z6
-	VFMADD231PS  Z6, Z3, Z2
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z3
-	VADDPS       Z3, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z3
-	VADDPS       Z3, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z3
-	VADDPS       Z3, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z3
+	VFMADD231PS.BCST (SI), Z3, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z3, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z3, Z2
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z3
+	VADDPS           Z3, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z3
+	VADDPS           Z3, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z3
+	VADDPS           Z3, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -1399,38 +1393,34 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z4
-	VBROADCASTSS (SI), Z5
-	VFMADD231PS  Z5, Z4, Z0
-	VBROADCASTSS (SI)(R8*1), Z6
-	VFMADD231PS  Z6, Z4, Z1
-	VBROADCASTSS (SI)(R8*2), Z7
-	VFMADD231PS  Z7, Z4, Z2
-	VBROADCASTSS (SI)(R9*1), Z8
-	VFMADD231PS  Z8, Z4, Z3
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z4
-	VADDPS       Z4, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z4
-	VADDPS       Z4, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z4
-	VADDPS       Z4, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z4
-	VADDPS       Z4, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z4
+	VFMADD231PS.BCST (SI), Z4, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z4, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z4, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z4, Z3
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z4
+	VADDPS           Z4, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z4
+	VADDPS           Z4, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z4
+	VADDPS           Z4, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z4
+	VADDPS           Z4, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -1880,44 +1870,39 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z5
-	VBROADCASTSS (SI), Z6
-	VFMADD231PS  Z6, Z5, Z0
-	VBROADCASTSS (SI)(R8*1), Z7
-	VFMADD231PS  Z7, Z5, Z1
-	VBROADCASTSS (SI)(R8*2), Z8
-	VFMADD231PS  Z8, Z5, Z2
-	VBROADCASTSS (SI)(R9*1), Z9
-	VFMADD231PS  Z9, Z5, Z3
-	VBROADCASTSS (SI)(R8*4), Z10
-	VFMADD231PS  Z10, Z5, Z4
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z5
-	VADDPS       Z5, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z5
-	VADDPS       Z5, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z5
-	VADDPS       Z5, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z5
-	VADDPS       Z5, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z5
-	VADDPS       Z5, Z4, Z4
-	VMOVUPS      Z4, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z5
+	VFMADD231PS.BCST (SI), Z5, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z5, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z5, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z5, Z3
+	VFMADD231PS.BCST (SI)(R8*4), Z5, Z4
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z5
+	VADDPS           Z5, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z5
+	VADDPS           Z5, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z5
+	VADDPS           Z5, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z5
+	VADDPS           Z5, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z5
+	VADDPS           Z5, Z4, Z4
+	VMOVUPS          Z4, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -2444,51 +2429,45 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z6
-	VBROADCASTSS (SI), Z7
-	VFMADD231PS  Z7, Z6, Z0
-	VBROADCASTSS (SI)(R8*1), Z8
-	VFMADD231PS  Z8, Z6, Z1
-	VBROADCASTSS (SI)(R8*2), Z9
-	VFMADD231PS  Z9, Z6, Z2
-	VBROADCASTSS (SI)(R9*1), Z10
-	VFMADD231PS  Z10, Z6, Z3
-	VBROADCASTSS (SI)(R8*4), Z11
-	VFMADD231PS  Z11, Z6, Z4
-	VBROADCASTSS (AX), Z12
-	VFMADD231PS  Z12, Z6, Z5
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z6
-	VADDPS       Z6, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z6
-	VADDPS       Z6, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z6
-	VADDPS       Z6, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z6
-	VADDPS       Z6, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z6
-	VADDPS       Z6, Z4, Z4
-	VMOVUPS      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z6
-	VADDPS       Z6, Z5, Z5
-	VMOVUPS      Z5, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z6
+	VFMADD231PS.BCST (SI), Z6, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z6, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z6, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z6, Z3
+	VFMADD231PS.BCST (SI)(R8*4), Z6, Z4
+	VFMADD231PS.BCST (AX), Z6, Z5
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z6
+	VADDPS           Z6, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z6
+	VADDPS           Z6, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z6
+	VADDPS           Z6, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z6
+	VADDPS           Z6, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z6
+	VADDPS           Z6, Z4, Z4
+	VMOVUPS          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z6
+	VADDPS           Z6, Z5, Z5
+	VMOVUPS          Z5, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -3038,57 +3017,50 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z7
-	VBROADCASTSS (SI), Z8
-	VFMADD231PS  Z8, Z7, Z0
-	VBROADCASTSS (SI)(R8*1), Z9
-	VFMADD231PS  Z9, Z7, Z1
-	VBROADCASTSS (SI)(R8*2), Z10
-	VFMADD231PS  Z10, Z7, Z2
-	VBROADCASTSS (SI)(R9*1), Z11
-	VFMADD231PS  Z11, Z7, Z3
-	VBROADCASTSS (SI)(R8*4), Z12
-	VFMADD231PS  Z12, Z7, Z4
-	VBROADCASTSS (AX), Z13
-	VFMADD231PS  Z13, Z7, Z5
-	VBROADCASTSS (AX)(R8*1), Z8
-	VFMADD231PS  Z8, Z7, Z6
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z7
-	VADDPS       Z7, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z7
-	VADDPS       Z7, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z7
-	VADDPS       Z7, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z7
-	VADDPS       Z7, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z7
-	VADDPS       Z7, Z4, Z4
-	VMOVUPS      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z7
-	VADDPS       Z7, Z5, Z5
-	VMOVUPS      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z7
-	VADDPS       Z7, Z6, Z6
-	VMOVUPS      Z6, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z7
+	VFMADD231PS.BCST (SI), Z7, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z7, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z7, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z7, Z3
+	VFMADD231PS.BCST (SI)(R8*4), Z7, Z4
+	VFMADD231PS.BCST (AX), Z7, Z5
+	VFMADD231PS.BCST (AX)(R8*1), Z7, Z6
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z7
+	VADDPS           Z7, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z7
+	VADDPS           Z7, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z7
+	VADDPS           Z7, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z7
+	VADDPS           Z7, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z7
+	VADDPS           Z7, Z4, Z4
+	VMOVUPS          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z7
+	VADDPS           Z7, Z5, Z5
+	VMOVUPS          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z7
+	VADDPS           Z7, Z6, Z6
+	VMOVUPS          Z6, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -3698,63 +3670,55 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z8
-	VBROADCASTSS (SI), Z9
-	VFMADD231PS  Z9, Z8, Z0
-	VBROADCASTSS (SI)(R8*1), Z10
-	VFMADD231PS  Z10, Z8, Z1
-	VBROADCASTSS (SI)(R8*2), Z11
-	VFMADD231PS  Z11, Z8, Z2
-	VBROADCASTSS (SI)(R9*1), Z12
-	VFMADD231PS  Z12, Z8, Z3
-	VBROADCASTSS (SI)(R8*4), Z13
-	VFMADD231PS  Z13, Z8, Z4
-	VBROADCASTSS (AX), Z14
-	VFMADD231PS  Z14, Z8, Z5
-	VBROADCASTSS (AX)(R8*1), Z9
-	VFMADD231PS  Z9, Z8, Z6
-	VBROADCASTSS (AX)(R8*2), Z10
-	VFMADD231PS  Z10, Z8, Z7
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z8
-	VADDPS       Z8, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z8
-	VADDPS       Z8, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z8
-	VADDPS       Z8, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z8
-	VADDPS       Z8, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z8
-	VADDPS       Z8, Z4, Z4
-	VMOVUPS      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z8
-	VADDPS       Z8, Z5, Z5
-	VMOVUPS      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z8
-	VADDPS       Z8, Z6, Z6
-	VMOVUPS      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z8
-	VADDPS       Z8, Z7, Z7
-	VMOVUPS      Z7, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z8
+	VFMADD231PS.BCST (SI), Z8, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z8, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z8, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z8, Z3
+	VFMADD231PS.BCST (SI)(R8*4), Z8, Z4
+	VFMADD231PS.BCST (AX), Z8, Z5
+	VFMADD231PS.BCST (AX)(R8*1), Z8, Z6
+	VFMADD231PS.BCST (AX)(R8*2), Z8, Z7
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z8
+	VADDPS           Z8, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z8
+	VADDPS           Z8, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z8
+	VADDPS           Z8, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z8
+	VADDPS           Z8, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z8
+	VADDPS           Z8, Z4, Z4
+	VMOVUPS          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z8
+	VADDPS           Z8, Z5, Z5
+	VMOVUPS          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z8
+	VADDPS           Z8, Z6, Z6
+	VMOVUPS          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z8
+	VADDPS           Z8, Z7, Z7
+	VMOVUPS          Z7, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -4195,69 +4159,60 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z9
-	VBROADCASTSS (SI), Z10
-	VFMADD231PS  Z10, Z9, Z0
-	VBROADCASTSS (SI)(R8*1), Z11
-	VFMADD231PS  Z11, Z9, Z1
-	VBROADCASTSS (SI)(R8*2), Z12
-	VFMADD231PS  Z12, Z9, Z2
-	VBROADCASTSS (SI)(R9*1), Z13
-	VFMADD231PS  Z13, Z9, Z3
-	VBROADCASTSS (SI)(R8*4), Z14
-	VFMADD231PS  Z14, Z9, Z4
-	VBROADCASTSS (AX), Z15
-	VFMADD231PS  Z15, Z9, Z5
-	VBROADCASTSS (AX)(R8*1), Z10
-	VFMADD231PS  Z10, Z9, Z6
-	VBROADCASTSS (AX)(R8*2), Z11
-	VFMADD231PS  Z11, Z9, Z7
-	VBROADCASTSS (AX)(R9*1), Z12
-	VFMADD231PS  Z12, Z9, Z8
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z4, Z4
-	VMOVUPS      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z5, Z5
-	VMOVUPS      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z6, Z6
-	VMOVUPS      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z7, Z7
-	VMOVUPS      Z7, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z9
-	VADDPS       Z9, Z8, Z8
-	VMOVUPS      Z8, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z9
+	VFMADD231PS.BCST (SI), Z9, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z9, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z9, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z9, Z3
+	VFMADD231PS.BCST (SI)(R8*4), Z9, Z4
+	VFMADD231PS.BCST (AX), Z9, Z5
+	VFMADD231PS.BCST (AX)(R8*1), Z9, Z6
+	VFMADD231PS.BCST (AX)(R8*2), Z9, Z7
+	VFMADD231PS.BCST (AX)(R9*1), Z9, Z8
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z4, Z4
+	VMOVUPS          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z5, Z5
+	VMOVUPS          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z6, Z6
+	VMOVUPS          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z7, Z7
+	VMOVUPS          Z7, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z9
+	VADDPS           Z9, Z8, Z8
+	VMOVUPS          Z8, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -4736,75 +4691,65 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z10
-	VBROADCASTSS (SI), Z11
-	VFMADD231PS  Z11, Z10, Z0
-	VBROADCASTSS (SI)(R8*1), Z12
-	VFMADD231PS  Z12, Z10, Z1
-	VBROADCASTSS (SI)(R8*2), Z13
-	VFMADD231PS  Z13, Z10, Z2
-	VBROADCASTSS (SI)(R9*1), Z14
-	VFMADD231PS  Z14, Z10, Z3
-	VBROADCASTSS (SI)(R8*4), Z15
-	VFMADD231PS  Z15, Z10, Z4
-	VBROADCASTSS (AX), Z16
-	VFMADD231PS  Z16, Z10, Z5
-	VBROADCASTSS (AX)(R8*1), Z11
-	VFMADD231PS  Z11, Z10, Z6
-	VBROADCASTSS (AX)(R8*2), Z12
-	VFMADD231PS  Z12, Z10, Z7
-	VBROADCASTSS (AX)(R9*1), Z13
-	VFMADD231PS  Z13, Z10, Z8
-	VBROADCASTSS (AX)(R8*4), Z14
-	VFMADD231PS  Z14, Z10, Z9
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z4, Z4
-	VMOVUPS      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z5, Z5
-	VMOVUPS      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z6, Z6
-	VMOVUPS      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z7, Z7
-	VMOVUPS      Z7, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z8, Z8
-	VMOVUPS      Z8, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z10
-	VADDPS       Z10, Z9, Z9
-	VMOVUPS      Z9, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z10
+	VFMADD231PS.BCST (SI), Z10, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z10, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z10, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z10, Z3
+	VFMADD231PS.BCST (SI)(R8*4), Z10, Z4
+	VFMADD231PS.BCST (AX), Z10, Z5
+	VFMADD231PS.BCST (AX)(R8*1), Z10, Z6
+	VFMADD231PS.BCST (AX)(R8*2), Z10, Z7
+	VFMADD231PS.BCST (AX)(R9*1), Z10, Z8
+	VFMADD231PS.BCST (AX)(R8*4), Z10, Z9
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z4, Z4
+	VMOVUPS          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z5, Z5
+	VMOVUPS          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z6, Z6
+	VMOVUPS          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z7, Z7
+	VMOVUPS          Z7, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z8, Z8
+	VMOVUPS          Z8, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z10
+	VADDPS           Z10, Z9, Z9
+	VMOVUPS          Z9, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -5329,82 +5274,71 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z11
-	VBROADCASTSS (SI), Z12
-	VFMADD231PS  Z12, Z11, Z0
-	VBROADCASTSS (SI)(R8*1), Z13
-	VFMADD231PS  Z13, Z11, Z1
-	VBROADCASTSS (SI)(R8*2), Z14
-	VFMADD231PS  Z14, Z11, Z2
-	VBROADCASTSS (SI)(R9*1), Z15
-	VFMADD231PS  Z15, Z11, Z3
-	VBROADCASTSS (SI)(R8*4), Z16
-	VFMADD231PS  Z16, Z11, Z4
-	VBROADCASTSS (AX), Z17
-	VFMADD231PS  Z17, Z11, Z5
-	VBROADCASTSS (AX)(R8*1), Z12
-	VFMADD231PS  Z12, Z11, Z6
-	VBROADCASTSS (AX)(R8*2), Z13
-	VFMADD231PS  Z13, Z11, Z7
-	VBROADCASTSS (AX)(R9*1), Z14
-	VFMADD231PS  Z14, Z11, Z8
-	VBROADCASTSS (AX)(R8*4), Z15
-	VFMADD231PS  Z15, Z11, Z9
-	VBROADCASTSS (BX), Z16
-	VFMADD231PS  Z16, Z11, Z10
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R10, BX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z4, Z4
-	VMOVUPS      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z5, Z5
-	VMOVUPS      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z6, Z6
-	VMOVUPS      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z7, Z7
-	VMOVUPS      Z7, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z8, Z8
-	VMOVUPS      Z8, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z9, Z9
-	VMOVUPS      Z9, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z11
-	VADDPS       Z11, Z10, Z10
-	VMOVUPS      Z10, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z11
+	VFMADD231PS.BCST (SI), Z11, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z11, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z11, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z11, Z3
+	VFMADD231PS.BCST (SI)(R8*4), Z11, Z4
+	VFMADD231PS.BCST (AX), Z11, Z5
+	VFMADD231PS.BCST (AX)(R8*1), Z11, Z6
+	VFMADD231PS.BCST (AX)(R8*2), Z11, Z7
+	VFMADD231PS.BCST (AX)(R9*1), Z11, Z8
+	VFMADD231PS.BCST (AX)(R8*4), Z11, Z9
+	VFMADD231PS.BCST (BX), Z11, Z10
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R10, BX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z4, Z4
+	VMOVUPS          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z5, Z5
+	VMOVUPS          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z6, Z6
+	VMOVUPS          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z7, Z7
+	VMOVUPS          Z7, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z8, Z8
+	VMOVUPS          Z8, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z9, Z9
+	VMOVUPS          Z9, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z11
+	VADDPS           Z11, Z10, Z10
+	VMOVUPS          Z10, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -5967,88 +5901,76 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z12
-	VBROADCASTSS (SI), Z13
-	VFMADD231PS  Z13, Z12, Z0
-	VBROADCASTSS (SI)(R8*1), Z14
-	VFMADD231PS  Z14, Z12, Z1
-	VBROADCASTSS (SI)(R8*2), Z15
-	VFMADD231PS  Z15, Z12, Z2
-	VBROADCASTSS (SI)(R9*1), Z16
-	VFMADD231PS  Z16, Z12, Z3
-	VBROADCASTSS (SI)(R8*4), Z17
-	VFMADD231PS  Z17, Z12, Z4
-	VBROADCASTSS (AX), Z18
-	VFMADD231PS  Z18, Z12, Z5
-	VBROADCASTSS (AX)(R8*1), Z13
-	VFMADD231PS  Z13, Z12, Z6
-	VBROADCASTSS (AX)(R8*2), Z14
-	VFMADD231PS  Z14, Z12, Z7
-	VBROADCASTSS (AX)(R9*1), Z15
-	VFMADD231PS  Z15, Z12, Z8
-	VBROADCASTSS (AX)(R8*4), Z16
-	VFMADD231PS  Z16, Z12, Z9
-	VBROADCASTSS (BX), Z17
-	VFMADD231PS  Z17, Z12, Z10
-	VBROADCASTSS (BX)(R8*1), Z18
-	VFMADD231PS  Z18, Z12, Z11
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R10, BX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z0, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z1, Z1
-	VMOVUPS      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z2, Z2
-	VMOVUPS      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z3, Z3
-	VMOVUPS      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z4, Z4
-	VMOVUPS      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z5, Z5
-	VMOVUPS      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z6, Z6
-	VMOVUPS      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z7, Z7
-	VMOVUPS      Z7, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z8, Z8
-	VMOVUPS      Z8, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z9, Z9
-	VMOVUPS      Z9, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z10, Z10
-	VMOVUPS      Z10, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPS.Z    (DX), K1, Z12
-	VADDPS       Z12, Z11, Z11
-	VMOVUPS      Z11, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPS.Z        (DX), K1, Z12
+	VFMADD231PS.BCST (SI), Z12, Z0
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z1
+	VFMADD231PS.BCST (SI)(R8*2), Z12, Z2
+	VFMADD231PS.BCST (SI)(R9*1), Z12, Z3
+	VFMADD231PS.BCST (SI)(R8*4), Z12, Z4
+	VFMADD231PS.BCST (AX), Z12, Z5
+	VFMADD231PS.BCST (AX)(R8*1), Z12, Z6
+	VFMADD231PS.BCST (AX)(R8*2), Z12, Z7
+	VFMADD231PS.BCST (AX)(R9*1), Z12, Z8
+	VFMADD231PS.BCST (AX)(R8*4), Z12, Z9
+	VFMADD231PS.BCST (BX), Z12, Z10
+	VFMADD231PS.BCST (BX)(R8*1), Z12, Z11
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R10, BX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z0, Z0
+	VMOVUPS          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z1, Z1
+	VMOVUPS          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z2, Z2
+	VMOVUPS          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z3, Z3
+	VMOVUPS          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z4, Z4
+	VMOVUPS          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z5, Z5
+	VMOVUPS          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z6, Z6
+	VMOVUPS          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z7, Z7
+	VMOVUPS          Z7, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z8, Z8
+	VMOVUPS          Z8, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z9, Z9
+	VMOVUPS          Z9, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z10, Z10
+	VMOVUPS          Z10, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPS.Z        (DX), K1, Z12
+	VADDPS           Z12, Z11, Z11
+	VMOVUPS          Z11, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPS Z0, K1, (DX)
@@ -7441,20 +7363,19 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z1
-	VBROADCASTSD (SI), Z2
-	VFMADD231PD  Z2, Z1, Z0
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z1
-	VADDPD       Z1, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z1
+	VFMADD231PD.BCST (SI), Z1, Z0
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z1
+	VADDPD           Z1, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -7758,26 +7679,24 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z2
-	VBROADCASTSD (SI), Z3
-	VFMADD231PD  Z3, Z2, Z0
-	VBROADCASTSD (SI)(R8*1), Z4
-	VFMADD231PD  Z4, Z2, Z1
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z2
-	VADDPD       Z2, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z2
-	VADDPD       Z2, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z2
+	VFMADD231PD.BCST (SI), Z2, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z2, Z1
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z2
+	VADDPD           Z2, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z2
+	VADDPD           Z2, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -8171,32 +8090,29 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z3
-	VBROADCASTSD (SI), Z4
-	VFMADD231PD  Z4, Z3, Z0
-	VBROADCASTSD (SI)(R8*1), Z5
-	VFMADD231PD  Z5, Z3, Z1
-	VBROADCASTSD (SI)(R8*2), Z6
-	VFMADD231PD  Z6, Z3, Z2
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z3
-	VADDPD       Z3, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z3
-	VADDPD       Z3, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z3
-	VADDPD       Z3, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z3
+	VFMADD231PD.BCST (SI), Z3, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z3, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z3, Z2
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z3
+	VADDPD           Z3, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z3
+	VADDPD           Z3, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z3
+	VADDPD           Z3, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -8630,38 +8546,34 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z4
-	VBROADCASTSD (SI), Z5
-	VFMADD231PD  Z5, Z4, Z0
-	VBROADCASTSD (SI)(R8*1), Z6
-	VFMADD231PD  Z6, Z4, Z1
-	VBROADCASTSD (SI)(R8*2), Z7
-	VFMADD231PD  Z7, Z4, Z2
-	VBROADCASTSD (SI)(R9*1), Z8
-	VFMADD231PD  Z8, Z4, Z3
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z4
-	VADDPD       Z4, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z4
-	VADDPD       Z4, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z4
-	VADDPD       Z4, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z4
-	VADDPD       Z4, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z4
+	VFMADD231PD.BCST (SI), Z4, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z4, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z4, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z4, Z3
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z4
+	VADDPD           Z4, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z4
+	VADDPD           Z4, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z4
+	VADDPD           Z4, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z4
+	VADDPD           Z4, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -9111,44 +9023,39 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z5
-	VBROADCASTSD (SI), Z6
-	VFMADD231PD  Z6, Z5, Z0
-	VBROADCASTSD (SI)(R8*1), Z7
-	VFMADD231PD  Z7, Z5, Z1
-	VBROADCASTSD (SI)(R8*2), Z8
-	VFMADD231PD  Z8, Z5, Z2
-	VBROADCASTSD (SI)(R9*1), Z9
-	VFMADD231PD  Z9, Z5, Z3
-	VBROADCASTSD (SI)(R8*4), Z10
-	VFMADD231PD  Z10, Z5, Z4
-	ADDQ         R10, SI
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z5
-	VADDPD       Z5, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z5
-	VADDPD       Z5, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z5
-	VADDPD       Z5, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z5
-	VADDPD       Z5, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z5
-	VADDPD       Z5, Z4, Z4
-	VMOVUPD      Z4, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z5
+	VFMADD231PD.BCST (SI), Z5, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z5, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z5, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z5, Z3
+	VFMADD231PD.BCST (SI)(R8*4), Z5, Z4
+	ADDQ             R10, SI
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z5
+	VADDPD           Z5, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z5
+	VADDPD           Z5, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z5
+	VADDPD           Z5, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z5
+	VADDPD           Z5, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z5
+	VADDPD           Z5, Z4, Z4
+	VMOVUPD          Z4, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -9675,51 +9582,45 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z6
-	VBROADCASTSD (SI), Z7
-	VFMADD231PD  Z7, Z6, Z0
-	VBROADCASTSD (SI)(R8*1), Z8
-	VFMADD231PD  Z8, Z6, Z1
-	VBROADCASTSD (SI)(R8*2), Z9
-	VFMADD231PD  Z9, Z6, Z2
-	VBROADCASTSD (SI)(R9*1), Z10
-	VFMADD231PD  Z10, Z6, Z3
-	VBROADCASTSD (SI)(R8*4), Z11
-	VFMADD231PD  Z11, Z6, Z4
-	VBROADCASTSD (AX), Z12
-	VFMADD231PD  Z12, Z6, Z5
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z6
-	VADDPD       Z6, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z6
-	VADDPD       Z6, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z6
-	VADDPD       Z6, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z6
-	VADDPD       Z6, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z6
-	VADDPD       Z6, Z4, Z4
-	VMOVUPD      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z6
-	VADDPD       Z6, Z5, Z5
-	VMOVUPD      Z5, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z6
+	VFMADD231PD.BCST (SI), Z6, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z6, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z6, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z6, Z3
+	VFMADD231PD.BCST (SI)(R8*4), Z6, Z4
+	VFMADD231PD.BCST (AX), Z6, Z5
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z6
+	VADDPD           Z6, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z6
+	VADDPD           Z6, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z6
+	VADDPD           Z6, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z6
+	VADDPD           Z6, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z6
+	VADDPD           Z6, Z4, Z4
+	VMOVUPD          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z6
+	VADDPD           Z6, Z5, Z5
+	VMOVUPD          Z5, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -10269,57 +10170,50 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z7
-	VBROADCASTSD (SI), Z8
-	VFMADD231PD  Z8, Z7, Z0
-	VBROADCASTSD (SI)(R8*1), Z9
-	VFMADD231PD  Z9, Z7, Z1
-	VBROADCASTSD (SI)(R8*2), Z10
-	VFMADD231PD  Z10, Z7, Z2
-	VBROADCASTSD (SI)(R9*1), Z11
-	VFMADD231PD  Z11, Z7, Z3
-	VBROADCASTSD (SI)(R8*4), Z12
-	VFMADD231PD  Z12, Z7, Z4
-	VBROADCASTSD (AX), Z13
-	VFMADD231PD  Z13, Z7, Z5
-	VBROADCASTSD (AX)(R8*1), Z8
-	VFMADD231PD  Z8, Z7, Z6
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z7
-	VADDPD       Z7, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z7
-	VADDPD       Z7, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z7
-	VADDPD       Z7, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z7
-	VADDPD       Z7, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z7
-	VADDPD       Z7, Z4, Z4
-	VMOVUPD      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z7
-	VADDPD       Z7, Z5, Z5
-	VMOVUPD      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z7
-	VADDPD       Z7, Z6, Z6
-	VMOVUPD      Z6, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z7
+	VFMADD231PD.BCST (SI), Z7, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z7, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z7, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z7, Z3
+	VFMADD231PD.BCST (SI)(R8*4), Z7, Z4
+	VFMADD231PD.BCST (AX), Z7, Z5
+	VFMADD231PD.BCST (AX)(R8*1), Z7, Z6
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z7
+	VADDPD           Z7, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z7
+	VADDPD           Z7, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z7
+	VADDPD           Z7, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z7
+	VADDPD           Z7, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z7
+	VADDPD           Z7, Z4, Z4
+	VMOVUPD          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z7
+	VADDPD           Z7, Z5, Z5
+	VMOVUPD          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z7
+	VADDPD           Z7, Z6, Z6
+	VMOVUPD          Z6, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -10929,63 +10823,55 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z8
-	VBROADCASTSD (SI), Z9
-	VFMADD231PD  Z9, Z8, Z0
-	VBROADCASTSD (SI)(R8*1), Z10
-	VFMADD231PD  Z10, Z8, Z1
-	VBROADCASTSD (SI)(R8*2), Z11
-	VFMADD231PD  Z11, Z8, Z2
-	VBROADCASTSD (SI)(R9*1), Z12
-	VFMADD231PD  Z12, Z8, Z3
-	VBROADCASTSD (SI)(R8*4), Z13
-	VFMADD231PD  Z13, Z8, Z4
-	VBROADCASTSD (AX), Z14
-	VFMADD231PD  Z14, Z8, Z5
-	VBROADCASTSD (AX)(R8*1), Z9
-	VFMADD231PD  Z9, Z8, Z6
-	VBROADCASTSD (AX)(R8*2), Z10
-	VFMADD231PD  Z10, Z8, Z7
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z8
-	VADDPD       Z8, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z8
-	VADDPD       Z8, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z8
-	VADDPD       Z8, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z8
-	VADDPD       Z8, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z8
-	VADDPD       Z8, Z4, Z4
-	VMOVUPD      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z8
-	VADDPD       Z8, Z5, Z5
-	VMOVUPD      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z8
-	VADDPD       Z8, Z6, Z6
-	VMOVUPD      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z8
-	VADDPD       Z8, Z7, Z7
-	VMOVUPD      Z7, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z8
+	VFMADD231PD.BCST (SI), Z8, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z8, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z8, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z8, Z3
+	VFMADD231PD.BCST (SI)(R8*4), Z8, Z4
+	VFMADD231PD.BCST (AX), Z8, Z5
+	VFMADD231PD.BCST (AX)(R8*1), Z8, Z6
+	VFMADD231PD.BCST (AX)(R8*2), Z8, Z7
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z8
+	VADDPD           Z8, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z8
+	VADDPD           Z8, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z8
+	VADDPD           Z8, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z8
+	VADDPD           Z8, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z8
+	VADDPD           Z8, Z4, Z4
+	VMOVUPD          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z8
+	VADDPD           Z8, Z5, Z5
+	VMOVUPD          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z8
+	VADDPD           Z8, Z6, Z6
+	VMOVUPD          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z8
+	VADDPD           Z8, Z7, Z7
+	VMOVUPD          Z7, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -11426,69 +11312,60 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z9
-	VBROADCASTSD (SI), Z10
-	VFMADD231PD  Z10, Z9, Z0
-	VBROADCASTSD (SI)(R8*1), Z11
-	VFMADD231PD  Z11, Z9, Z1
-	VBROADCASTSD (SI)(R8*2), Z12
-	VFMADD231PD  Z12, Z9, Z2
-	VBROADCASTSD (SI)(R9*1), Z13
-	VFMADD231PD  Z13, Z9, Z3
-	VBROADCASTSD (SI)(R8*4), Z14
-	VFMADD231PD  Z14, Z9, Z4
-	VBROADCASTSD (AX), Z15
-	VFMADD231PD  Z15, Z9, Z5
-	VBROADCASTSD (AX)(R8*1), Z10
-	VFMADD231PD  Z10, Z9, Z6
-	VBROADCASTSD (AX)(R8*2), Z11
-	VFMADD231PD  Z11, Z9, Z7
-	VBROADCASTSD (AX)(R9*1), Z12
-	VFMADD231PD  Z12, Z9, Z8
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z4, Z4
-	VMOVUPD      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z5, Z5
-	VMOVUPD      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z6, Z6
-	VMOVUPD      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z7, Z7
-	VMOVUPD      Z7, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z9
-	VADDPD       Z9, Z8, Z8
-	VMOVUPD      Z8, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z9
+	VFMADD231PD.BCST (SI), Z9, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z9, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z9, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z9, Z3
+	VFMADD231PD.BCST (SI)(R8*4), Z9, Z4
+	VFMADD231PD.BCST (AX), Z9, Z5
+	VFMADD231PD.BCST (AX)(R8*1), Z9, Z6
+	VFMADD231PD.BCST (AX)(R8*2), Z9, Z7
+	VFMADD231PD.BCST (AX)(R9*1), Z9, Z8
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z4, Z4
+	VMOVUPD          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z5, Z5
+	VMOVUPD          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z6, Z6
+	VMOVUPD          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z7, Z7
+	VMOVUPD          Z7, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z9
+	VADDPD           Z9, Z8, Z8
+	VMOVUPD          Z8, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -11967,75 +11844,65 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z10
-	VBROADCASTSD (SI), Z11
-	VFMADD231PD  Z11, Z10, Z0
-	VBROADCASTSD (SI)(R8*1), Z12
-	VFMADD231PD  Z12, Z10, Z1
-	VBROADCASTSD (SI)(R8*2), Z13
-	VFMADD231PD  Z13, Z10, Z2
-	VBROADCASTSD (SI)(R9*1), Z14
-	VFMADD231PD  Z14, Z10, Z3
-	VBROADCASTSD (SI)(R8*4), Z15
-	VFMADD231PD  Z15, Z10, Z4
-	VBROADCASTSD (AX), Z16
-	VFMADD231PD  Z16, Z10, Z5
-	VBROADCASTSD (AX)(R8*1), Z11
-	VFMADD231PD  Z11, Z10, Z6
-	VBROADCASTSD (AX)(R8*2), Z12
-	VFMADD231PD  Z12, Z10, Z7
-	VBROADCASTSD (AX)(R9*1), Z13
-	VFMADD231PD  Z13, Z10, Z8
-	VBROADCASTSD (AX)(R8*4), Z14
-	VFMADD231PD  Z14, Z10, Z9
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z4, Z4
-	VMOVUPD      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z5, Z5
-	VMOVUPD      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z6, Z6
-	VMOVUPD      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z7, Z7
-	VMOVUPD      Z7, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z8, Z8
-	VMOVUPD      Z8, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z10
-	VADDPD       Z10, Z9, Z9
-	VMOVUPD      Z9, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z10
+	VFMADD231PD.BCST (SI), Z10, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z10, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z10, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z10, Z3
+	VFMADD231PD.BCST (SI)(R8*4), Z10, Z4
+	VFMADD231PD.BCST (AX), Z10, Z5
+	VFMADD231PD.BCST (AX)(R8*1), Z10, Z6
+	VFMADD231PD.BCST (AX)(R8*2), Z10, Z7
+	VFMADD231PD.BCST (AX)(R9*1), Z10, Z8
+	VFMADD231PD.BCST (AX)(R8*4), Z10, Z9
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z4, Z4
+	VMOVUPD          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z5, Z5
+	VMOVUPD          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z6, Z6
+	VMOVUPD          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z7, Z7
+	VMOVUPD          Z7, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z8, Z8
+	VMOVUPD          Z8, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z10
+	VADDPD           Z10, Z9, Z9
+	VMOVUPD          Z9, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -12560,82 +12427,71 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z11
-	VBROADCASTSD (SI), Z12
-	VFMADD231PD  Z12, Z11, Z0
-	VBROADCASTSD (SI)(R8*1), Z13
-	VFMADD231PD  Z13, Z11, Z1
-	VBROADCASTSD (SI)(R8*2), Z14
-	VFMADD231PD  Z14, Z11, Z2
-	VBROADCASTSD (SI)(R9*1), Z15
-	VFMADD231PD  Z15, Z11, Z3
-	VBROADCASTSD (SI)(R8*4), Z16
-	VFMADD231PD  Z16, Z11, Z4
-	VBROADCASTSD (AX), Z17
-	VFMADD231PD  Z17, Z11, Z5
-	VBROADCASTSD (AX)(R8*1), Z12
-	VFMADD231PD  Z12, Z11, Z6
-	VBROADCASTSD (AX)(R8*2), Z13
-	VFMADD231PD  Z13, Z11, Z7
-	VBROADCASTSD (AX)(R9*1), Z14
-	VFMADD231PD  Z14, Z11, Z8
-	VBROADCASTSD (AX)(R8*4), Z15
-	VFMADD231PD  Z15, Z11, Z9
-	VBROADCASTSD (BX), Z16
-	VFMADD231PD  Z16, Z11, Z10
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R10, BX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z4, Z4
-	VMOVUPD      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z5, Z5
-	VMOVUPD      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z6, Z6
-	VMOVUPD      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z7, Z7
-	VMOVUPD      Z7, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z8, Z8
-	VMOVUPD      Z8, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z9, Z9
-	VMOVUPD      Z9, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z11
-	VADDPD       Z11, Z10, Z10
-	VMOVUPD      Z10, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z11
+	VFMADD231PD.BCST (SI), Z11, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z11, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z11, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z11, Z3
+	VFMADD231PD.BCST (SI)(R8*4), Z11, Z4
+	VFMADD231PD.BCST (AX), Z11, Z5
+	VFMADD231PD.BCST (AX)(R8*1), Z11, Z6
+	VFMADD231PD.BCST (AX)(R8*2), Z11, Z7
+	VFMADD231PD.BCST (AX)(R9*1), Z11, Z8
+	VFMADD231PD.BCST (AX)(R8*4), Z11, Z9
+	VFMADD231PD.BCST (BX), Z11, Z10
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R10, BX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z4, Z4
+	VMOVUPD          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z5, Z5
+	VMOVUPD          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z6, Z6
+	VMOVUPD          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z7, Z7
+	VMOVUPD          Z7, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z8, Z8
+	VMOVUPD          Z8, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z9, Z9
+	VMOVUPD          Z9, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z11
+	VADDPD           Z11, Z10, Z10
+	VMOVUPD          Z10, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)
@@ -13198,88 +13054,76 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPD.Z    (DX), K1, Z12
-	VBROADCASTSD (SI), Z13
-	VFMADD231PD  Z13, Z12, Z0
-	VBROADCASTSD (SI)(R8*1), Z14
-	VFMADD231PD  Z14, Z12, Z1
-	VBROADCASTSD (SI)(R8*2), Z15
-	VFMADD231PD  Z15, Z12, Z2
-	VBROADCASTSD (SI)(R9*1), Z16
-	VFMADD231PD  Z16, Z12, Z3
-	VBROADCASTSD (SI)(R8*4), Z17
-	VFMADD231PD  Z17, Z12, Z4
-	VBROADCASTSD (AX), Z18
-	VFMADD231PD  Z18, Z12, Z5
-	VBROADCASTSD (AX)(R8*1), Z13
-	VFMADD231PD  Z13, Z12, Z6
-	VBROADCASTSD (AX)(R8*2), Z14
-	VFMADD231PD  Z14, Z12, Z7
-	VBROADCASTSD (AX)(R9*1), Z15
-	VFMADD231PD  Z15, Z12, Z8
-	VBROADCASTSD (AX)(R8*4), Z16
-	VFMADD231PD  Z16, Z12, Z9
-	VBROADCASTSD (BX), Z17
-	VFMADD231PD  Z17, Z12, Z10
-	VBROADCASTSD (BX)(R8*1), Z18
-	VFMADD231PD  Z18, Z12, Z11
-	ADDQ         R10, SI
-	ADDQ         R10, AX
-	ADDQ         R10, BX
-	ADDQ         R11, DX
-	DECQ         CX
-	JNE          lastOneTerm
-	MOVQ         R14, DX
-	CMPQ         136(DI), $0x00
-	JE           lastOneStore
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z0, Z0
-	VMOVUPD      Z0, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z1, Z1
-	VMOVUPD      Z1, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z2, Z2
-	VMOVUPD      Z2, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z3, Z3
-	VMOVUPD      Z3, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z4, Z4
-	VMOVUPD      Z4, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z5, Z5
-	VMOVUPD      Z5, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z6, Z6
-	VMOVUPD      Z6, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z7, Z7
-	VMOVUPD      Z7, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z8, Z8
-	VMOVUPD      Z8, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z9, Z9
-	VMOVUPD      Z9, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z10, Z10
-	VMOVUPD      Z10, K1, (DX)
-	ADDQ         R12, DX
-	VMOVUPD.Z    (DX), K1, Z12
-	VADDPD       Z12, Z11, Z11
-	VMOVUPD      Z11, K1, (DX)
-	JMP          lastOneEnd
+	VMOVUPD.Z        (DX), K1, Z12
+	VFMADD231PD.BCST (SI), Z12, Z0
+	VFMADD231PD.BCST (SI)(R8*1), Z12, Z1
+	VFMADD231PD.BCST (SI)(R8*2), Z12, Z2
+	VFMADD231PD.BCST (SI)(R9*1), Z12, Z3
+	VFMADD231PD.BCST (SI)(R8*4), Z12, Z4
+	VFMADD231PD.BCST (AX), Z12, Z5
+	VFMADD231PD.BCST (AX)(R8*1), Z12, Z6
+	VFMADD231PD.BCST (AX)(R8*2), Z12, Z7
+	VFMADD231PD.BCST (AX)(R9*1), Z12, Z8
+	VFMADD231PD.BCST (AX)(R8*4), Z12, Z9
+	VFMADD231PD.BCST (BX), Z12, Z10
+	VFMADD231PD.BCST (BX)(R8*1), Z12, Z11
+	ADDQ             R10, SI
+	ADDQ             R10, AX
+	ADDQ             R10, BX
+	ADDQ             R11, DX
+	DECQ             CX
+	JNE              lastOneTerm
+	MOVQ             R14, DX
+	CMPQ             136(DI), $0x00
+	JE               lastOneStore
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z0, Z0
+	VMOVUPD          Z0, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z1, Z1
+	VMOVUPD          Z1, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z2, Z2
+	VMOVUPD          Z2, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z3, Z3
+	VMOVUPD          Z3, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z4, Z4
+	VMOVUPD          Z4, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z5, Z5
+	VMOVUPD          Z5, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z6, Z6
+	VMOVUPD          Z6, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z7, Z7
+	VMOVUPD          Z7, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z8, Z8
+	VMOVUPD          Z8, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z9, Z9
+	VMOVUPD          Z9, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z10, Z10
+	VMOVUPD          Z10, K1, (DX)
+	ADDQ             R12, DX
+	VMOVUPD.Z        (DX), K1, Z12
+	VADDPD           Z12, Z11, Z11
+	VMOVUPD          Z11, K1, (DX)
+	JMP              lastOneEnd
 
 lastOneStore:
 	VMOVUPD Z0, K1, (DX)

@@ -105,13 +105,23 @@ func (r *runner[T]) packShared(t *team.Team, product, n0, n1 int) {
 func (r *runner[T]) packB(w *worker[T], dst []T, product, k0, k1, n0, n1 int) {
 	nr, terms := r.kernels.nr, r.kernels.terms()
 	s := &w.strip
-	*s = strip[T]{dstRow: nr, rowStride: r.b.Row, colStride: r.b.Col, rows: k1 - k0, terms: min(k1*terms, r.spec.K) - k0*terms}
-	for n := n0; n < n1; n += nr {
-		s.cols = min(nr, n1-n)
-		s.dst = dst[:(k1-k0)*nr]
-		s.src = r.right[r.bOff[product]+k0*terms*r.b.Row+n*r.b.Col:]
-		r.packStrip(s)
-		dst = dst[(k1-k0)*nr:]
+	*s = strip[T]{dstRow: nr, rowStride: r.b.Row, colStride: r.b.Col}
+	// Where rows are contiguous, some rows of all strips at a time: memory is read in long pieces.
+	step := k1 - k0
+	if r.b.Col == 1 {
+		step = chunk
+	}
+	for k := k0; k < k1; k += step {
+		s.rows = min(step, k1-k)
+		s.terms = min((k+s.rows)*terms, r.spec.K) - k*terms
+		src := r.right[r.bOff[product]+k*terms*r.b.Row:]
+		to := dst[(k-k0)*nr:]
+		for n := n0; n < n1; n += nr {
+			s.cols = min(nr, n1-n)
+			s.dst, s.src = to, src[n*r.b.Col:]
+			r.packStrip(s)
+			to = to[min((k1-k0)*nr, len(to)):]
+		}
 	}
 }
 
@@ -143,12 +153,18 @@ func (r *runner[T]) block(w *worker[T], product, m0, n0, n1, s0, s1 int) {
 		}
 		// Panels of about as many rows each.
 		panels := ceil(m1-m0, r.kernels.mr)
+		if r.aCopy && !r.aRows {
+			r.packA(w, product, m0, m1, k0, k1)
+		}
 		for i := range panels {
 			from, to := m0+i*(m1-m0)/panels, m0+(i+1)*(m1-m0)/panels
 			x.m = to - from
 			x.a = r.left[r.aOff[product]+from*r.a.Row+k0*terms*r.a.Col:]
-			if r.aCopy {
-				r.copyA(w, x, k0)
+			switch {
+			case r.aRows:
+				r.copyRows(w, x)
+			case r.aCopy:
+				x.a, x.aRow, x.aK = w.a[i*r.kernels.mr*x.k:], 1, r.kernels.mr
 			}
 			x.c = out[(from-m0)*x.cRow:]
 			r.kernels.panel(x)
@@ -162,24 +178,35 @@ func (r *runner[T]) block(w *worker[T], product, m0, n0, n1, s0, s1 int) {
 	}
 }
 
-// copyA copies a panel of A into the worker's scratch and points the panel there.
-func (r *runner[T]) copyA(w *worker[T], x *panel[T], k0 int) {
-	terms := r.kernels.terms()
-	n := min((k0+x.k)*terms, r.spec.K) - k0*terms
+// copyRows copies a panel of A, whose rows are contiguous, into the worker's scratch and points the panel there.
+func (r *runner[T]) copyRows(w *worker[T], x *panel[T]) {
 	stride := r.aStride()
-	src := x.a
-	x.a = w.a
-	switch {
-	case r.a.Col == 1 && !r.spec.BF16:
-		for i := range x.m {
-			copy(w.a[i*stride:i*stride+n], src[i*r.a.Row:])
+	for i := range x.m {
+		copy(w.a[i*stride:i*stride+x.k], x.a[i*r.a.Row:])
+	}
+	x.a, x.aRow, x.aK = w.a, stride, 1
+}
+
+// packA packs rows m0 to m1 of terms k0 to k1 into the worker's scratch, panel after panel, each term's rows together.
+func (r *runner[T]) packA(w *worker[T], product, m0, m1, k0, k1 int) {
+	mr, terms := r.kernels.mr, r.kernels.terms()
+	panels := ceil(m1-m0, mr)
+	s := &w.strip
+	*s = strip[T]{dstRow: mr, rowStride: r.a.Col, colStride: r.a.Row}
+	step := k1 - k0
+	if r.a.Row == 1 {
+		step = chunk
+	}
+	for k := k0; k < k1; k += step {
+		s.rows = min(step, k1-k)
+		s.terms = min((k+s.rows)*terms, r.spec.K) - k*terms
+		src := r.left[r.aOff[product]+k*terms*r.a.Col:]
+		for i := range panels {
+			from, to := m0+i*(m1-m0)/panels, m0+(i+1)*(m1-m0)/panels
+			s.cols = to - from
+			s.dst, s.src = w.a[(i*(k1-k0)+k-k0)*mr:], src[from*r.a.Row:]
+			r.packStrip(s)
 		}
-		x.aRow, x.aK = stride, 1
-	default: // as columns of a strip
-		s := &w.strip
-		*s = strip[T]{dst: w.a, dstRow: r.kernels.mr, src: src, rowStride: r.a.Col, colStride: r.a.Row, rows: x.k, cols: x.m, terms: n}
-		r.packStrip(s)
-		x.aRow, x.aK = 1, r.kernels.mr
 	}
 }
 

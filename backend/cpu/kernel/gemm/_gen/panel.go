@@ -184,6 +184,14 @@ func (k kind) tile(name string, m, nv int, masked bool) {
 		}
 		spare := min(last-(free+nv)+1, 6)
 		for i := range m {
+			if nv == 1 && k.zmm && !k.pairs {
+				if k.double {
+					VFMADD231PD_BCST(aMem(i), k.vec(free), acc(i, 0))
+				} else {
+					VFMADD231PS_BCST(aMem(i), k.vec(free), acc(i, 0))
+				}
+				continue
+			}
 			t := k.vec(free + nv + next%spare)
 			next++
 			k.broadcast(aMem(i), t)
