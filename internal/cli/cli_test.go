@@ -147,7 +147,7 @@ func TestMainReportsWithBuffers(t *testing.T) {
 }
 
 func TestHelpOfEveryCommandHasExamples(t *testing.T) {
-	for _, command := range []string{"quickstart", "finetune", "train", "generate", "merge", "matrix", "step", "optimizers"} {
+	for _, command := range []string{"quickstart", "finetune", "train", "generate", "merge", "matrix", "step", "optimizers", "doctor"} {
 		f := newFake(t)
 		if status := f.main(t.Context(), []string{command, "--help"}); status != statusOK {
 			t.Errorf("%s --help: status %d", command, status)

@@ -19,6 +19,7 @@ type grammar struct {
 	Step       stepCommand       `cmd:"" help:"Take one step of an optimizer on tensors in a safetensors file."`
 	Reproduce  reproduceCommand  `cmd:"" help:"Repeat a published experiment and judge its claims."`
 	Optimizers optimizersCommand `cmd:"" help:"List the optimizers and what a step of each costs."`
+	Doctor     doctorCommand     `cmd:"" help:"Print what decides the speed here: processor, kernels, threads, memory, measured peaks."`
 	Version    versionCommand    `cmd:"" help:"Print the versions of polar, Go and the libraries that decide the numbers."`
 
 	Debug bool `help:"Print details and the stack of an error."`
