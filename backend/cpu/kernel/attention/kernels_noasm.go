@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package attention
 
 func (p *Plan) mul(x *product) {

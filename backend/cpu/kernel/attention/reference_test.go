@@ -86,8 +86,14 @@ func newProblem(s Spec, seed uint64) *problem {
 	return p
 }
 
-// result is what a pass computes. In a reference it is dense, [B, H, T, ...].
-type result struct{ out, stats, dq, dk, dv []float64 }
+// result is what the passes compute, dense [B, H, T, ...]. dqTerms and so on are sums of the absolute values of what the gradients
+// are sums of: the scale of their rounding errors. A query that sees one key has gradients of the score that cancel to zero.
+type result struct{ out, stats, dq, dk, dv, dqTerms, dkTerms, dvTerms []float64 }
+
+// all returns the five results and what their errors are relative to.
+func (r *result) all() (values, scales [5][]float64) {
+	return [5][]float64{r.out, r.stats, r.dq, r.dk, r.dv}, [5][]float64{r.out, r.stats, r.dqTerms, r.dkTerms, r.dvTerms}
+}
 
 // reference computes everything in float64 from whole matrices: probabilities by rows, gradients by the Jacobian of softmax,
 // without output or statistics.
@@ -99,6 +105,7 @@ func (p *problem) reference() *result {
 		dk:    make([]float64, p.Batch*p.KVHeads*p.KeyLen*p.Dim),
 		dv:    make([]float64, p.Batch*p.KVHeads*p.KeyLen*p.ValueDim),
 	}
+	r.dqTerms, r.dkTerms, r.dvTerms = make([]float64, len(r.dq)), make([]float64, len(r.dk)), make([]float64, len(r.dv))
 	for b := range p.Batch {
 		for h := range p.Heads {
 			for i := range p.QueryLen {
@@ -153,20 +160,24 @@ func (p *problem) referenceRow(r *result, b, h, i int) {
 	mean := 0.0
 	for n, j := range seen {
 		prob[n] /= sum
-		dv := r.dv[((b*p.KVHeads+g)*p.KeyLen+j)*p.ValueDim:]
+		at := ((b*p.KVHeads+g)*p.KeyLen + j) * p.ValueDim
 		for d, x := range value(j) {
 			r.out[row*p.ValueDim+d] += prob[n] * float64(x)
 			dprob[n] += float64(dout[d]) * float64(x)
-			dv[d] += prob[n] * float64(dout[d])
+			r.dv[at+d] += prob[n] * float64(dout[d])
+			r.dvTerms[at+d] += prob[n] * math.Abs(float64(dout[d]))
 		}
 		mean += prob[n] * dprob[n]
 	}
 	for n, j := range seen {
 		ds := prob[n] * (dprob[n] - mean) * float64(p.Scale)
-		dk := r.dk[((b*p.KVHeads+g)*p.KeyLen+j)*p.Dim:]
+		terms := prob[n] * (math.Abs(dprob[n]) + math.Abs(mean)) * float64(p.Scale)
+		at := ((b*p.KVHeads+g)*p.KeyLen + j) * p.Dim
 		for d, x := range key(j) {
 			r.dq[row*p.Dim+d] += ds * float64(x)
-			dk[d] += ds * float64(q[d])
+			r.dqTerms[row*p.Dim+d] += terms * math.Abs(float64(x))
+			r.dk[at+d] += ds * float64(q[d])
+			r.dkTerms[at+d] += terms * math.Abs(float64(q[d]))
 		}
 	}
 }
