@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package vector
 
 func avx2(below Kernels) Kernels   { return below }

@@ -1,0 +1,15 @@
+// Command _gen writes the assembly of package vector.
+package main
+
+func main() {
+	for _, wide := range []bool{true, false} {
+		m := newMachine(wide)
+		m.binaries()
+		m.write("binary")
+		m.unaries()
+		m.ternaries()
+		m.write("unary")
+		m.functions()
+		m.write("functions")
+	}
+}
