@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/polargo/polar/backend/cpu/kernel/feature"
-	"github.com/polargo/polar/internal/check"
 )
 
 // tolerance is relative to the Euclidean norm of the whole result, or of its terms. float32 scores of size s have errors of some
@@ -275,9 +274,9 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
+// TestLong has three chunks of keys.
 func TestLong(t *testing.T) {
-	check.Long(t)
-	p := newProblem(withLayout(square(1, 2, 1, 2100, 64, true), rowsFirst), 1)
+	p := newProblem(withLayout(square(1, 2, 1, 2*keyChunk+70, 32, true), rowsFirst), 1)
 	want, scales := p.reference().all()
 	for j, x := range p.compute(feature.Detected(), 2, 0).dense(p) {
 		if d := distance(x, want[j], scales[j]); !(d <= tolerance) {
