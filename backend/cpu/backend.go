@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/compute/gobackend"
 	"github.com/polargo/polar/backend/cpu/kernel/feature"
 	"github.com/polargo/polar/backend/cpu/kernel/gemm"
+	"github.com/polargo/polar/backend/cpu/program"
 	"github.com/polargo/polar/backend/cpu/team"
 	"k8s.io/klog/v2"
 )
@@ -37,6 +38,7 @@ type Backend struct {
 	level   feature.Level
 	bf16    bool
 	team    *team.Team
+	engine  *program.Engine // runs native programs on the team
 	pool    *pool
 	checker compute.Backend         // the go backend, in which shadows are built
 	extra   map[compute.OpType]bool // what is done here and not there
@@ -73,8 +75,10 @@ func New(config string) (compute.Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the go backend behind polar: %w", err)
 	}
+	workers := team.New(chosen.threads)
 	return &Backend{
-		level: level, bf16: chosen.bf16, team: team.New(chosen.threads), pool: newPool(), checker: checker, extra: nativeOps,
+		level: level, bf16: chosen.bf16, team: workers, engine: program.NewEngine(workers, level), pool: newPool(), checker: checker,
+		extra: nativeOps,
 	}, nil
 }
 
@@ -157,6 +161,7 @@ func (b *Backend) Finalize() {
 	b.finalized = true
 	b.team.Close()
 	b.pool.close()
+	b.engine.Release()
 	b.checker.Finalize()
 }
 

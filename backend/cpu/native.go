@@ -4,11 +4,18 @@ import (
 	"errors"
 
 	"github.com/gomlx/compute"
+	"github.com/polargo/polar/backend/cpu/compile"
 	"github.com/polargo/polar/backend/cpu/ir"
+	"github.com/polargo/polar/backend/cpu/program"
 )
 
 // nativeOps are the operations that the native compiler has and the go backend lacks.
-var nativeOps = map[compute.OpType]bool{}
+var nativeOps = map[compute.OpType]bool{
+	compute.OpTypeDynamicSlice:                      true,
+	compute.OpTypeDynamicUpdateSlice:                true,
+	compute.OpTypeFusedScaledDotProductAttention:    true,
+	compute.OpTypeFusedScaledDotProductAttentionVJP: true,
+}
 
 // errUnsupported is wrapped by what native returns for a computation that must run on the go backend, as a whole.
 var errUnsupported = errors.New("not supported by the native compiler")
@@ -29,6 +36,27 @@ type runner interface {
 
 // native compiles a computation. Computations that it cannot compile give an error that wraps errUnsupported and says which
 // operation it is and why.
-func native(_ *Backend, _ *ir.Function) (runner, error) {
-	return nil, errUnsupported
+func native(b *Backend, main *ir.Function) (runner, error) {
+	p, err := compile.Compile(main, compile.Options{Level: b.level, BF16: b.bf16, Foreign: b.foreign})
+	if errors.Is(err, compile.ErrUnsupported) {
+		return nil, errors.Join(errUnsupported, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &compiled{p, b.engine}, nil
 }
+
+// compiled is a program on the backend's engine.
+type compiled struct {
+	program *program.Program
+	engine  *program.Engine
+}
+
+func (c *compiled) Donations() []int { return c.program.Donated }
+
+func (c *compiled) Run(inputs, outputs [][]byte, _ []int) error {
+	return c.program.Run(c.engine, inputs, outputs)
+}
+
+func (c *compiled) Close() {}
