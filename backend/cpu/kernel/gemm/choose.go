@@ -4,9 +4,8 @@ package gemm
 const (
 	kcMax     = 384       // a panel of 12 rows of A is then 18 KB and stays in the first level
 	blockB    = 128 << 10 // elements of packed B that a block uses: half of the second level
-	sharedB   = 4 << 20   // elements of packed B for all workers at once
+	sharedB   = 1 << 20   // elements of packed B for all workers at once
 	taskFlops = 1 << 21   // about 20 microseconds of work: less is not worth handing out
-	chunk     = 16        // rows packed at a time
 	dotsMax   = 3         // rows up to which products of contiguous vectors are better than packing
 )
 
@@ -54,7 +53,7 @@ func (p *Plan[T]) orient() {
 // choose picks the case and the sizes of blocks. Nothing here depends on the number of workers.
 func (p *Plan[T]) choose() {
 	ker := &p.kernels
-	p.parts, p.group, p.kc, p.nc, p.mb, p.nb = 1, 1, max(p.k, 1), p.n, p.m, p.n
+	p.parts, p.group, p.kc, p.ks, p.nc, p.mb, p.nb = 1, 1, max(p.k, 1), p.k, p.n, p.m, p.n
 	if p.m == 0 || p.n == 0 || p.k == 0 {
 		return
 	}
@@ -81,7 +80,7 @@ func (p *Plan[T]) choose() {
 	default:
 		p.bMode = bShared
 	}
-	p.aCopy = p.spec.BF16 || p.nb >= 4*ker.nr && (p.a.Col != 1 || p.a.Row*4%1024 == 0)
+	p.aCopy = p.spec.BF16 || p.nb >= 4*ker.nr && (p.a.Col > 64 || p.a.Col == 1 && p.a.Row*4%1024 == 0)
 	p.aRows = p.aCopy && p.a.Col == 1 && !p.spec.BF16
 	if p.aCopy && !p.aRows {
 		p.mb = even(p.m, 8*ker.mr, ker.mr)
@@ -91,7 +90,8 @@ func (p *Plan[T]) choose() {
 	if p.bMode == bShared && p.mb == p.m {
 		p.bMode = bLocal
 	}
-	p.nc = min(p.n, max(p.nb, sharedB/p.k/p.nb*p.nb))
+	p.ks = min(p.k, max(1, sharedB/min(p.n, 1024)/p.kc)*p.kc)
+	p.nc = min(p.n, max(p.nb, sharedB/p.ks/p.nb*p.nb))
 	if p.tile {
 		p.nb = min(p.nb, 16*ker.nr)
 		p.mb = min(p.mb, 4*ker.mr)
@@ -146,7 +146,7 @@ func (p *Plan[T]) sharedLen() int {
 	if p.bMode != bShared {
 		return 0
 	}
-	return p.k * ceil(p.nc, p.kernels.nr) * p.kernels.nr
+	return p.ks * ceil(p.nc, p.kernels.nr) * p.kernels.nr
 }
 
 // The parts of a worker's scratch.

@@ -12,7 +12,7 @@ type dots[T float32 | float64] struct {
 func (r *runner[T]) dotBlock(w *worker[T], product, n0, n1 int) {
 	r.kernels.dots(&dots[T]{a: r.left[r.aOff[product]:], b: r.right[r.bOff[product]+n0*r.b.Col:], c: w.c, m: r.m, n: n1 - n0, k: r.k,
 		aRow: r.a.Row, bCol: r.b.Col, cRow: n1 - n0})
-	r.scatter(w.c, product, 0, r.m, n0, n1)
+	r.scatter(w.c, product, 0, r.m, n0, n1, r.spec.Accumulate)
 	if r.epilogue != nil {
 		r.epilogue(w.id, product, 0, n0, r.m, n1-n0)
 	}

@@ -68,7 +68,7 @@ type Plan[T float32 | float64] struct {
 	dots   bool // by dot products along K instead of panels
 	parts  int  // chunks of K that are tasks of their own and summed afterwards; 1: none
 	kc     int  // terms in a pass
-	nc     int  // columns whose packed B is in scratch at once, bShared
+	nc, ks int  // columns and terms whose packed B is in scratch at once, bShared
 	mb, nb int  // size of a block
 	group  int  // products in a task
 }

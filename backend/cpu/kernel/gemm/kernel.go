@@ -18,14 +18,18 @@ type panel[T float32 | float64] struct {
 	wide       int // 1: strips follow each other in B's rows, so that tiles may be wider
 }
 
-// strip is one call of a packer: dst[k*dstRow+j] = src[k*rowStride+j*colStride], k < rows and j < cols; with pairs, dst holds
-// terms 2k and 2k+1 as bfloat16, the missing last as 0. The generator knows its layout.
+// strip is one call of a packer: column j of row k of src goes to
+//
+//	dst[j/width*dstStrip + k*dstRow + j%width] = src[k*rowStride + j*colStride], k < rows and j < cols;
+//
+// with pairs, dst holds terms 2k and 2k+1 as bfloat16, the missing last as 0. The generator knows its layout.
 type strip[T float32 | float64] struct {
 	dst, src             []T
 	rows, cols           int
 	dstRow               int
 	rowStride, colStride int
 	terms                int // rows of src: rows, or with pairs 2*rows or one less
+	width, dstStrip      int
 }
 
 // kernels is what a level has for a type.
@@ -35,7 +39,7 @@ type kernels[T float32 | float64] struct {
 	panel  func(*panel[T])
 	pairs  bool            // A and B are packed as pairs of bfloat16
 	copy   func(*strip[T]) // colStride 1; nil: plain Go
-	turn   func(*strip[T]) // rowStride 1; nil: plain Go
+	turn   func(*strip[T]) // rowStride 1, cols up to width; nil: plain Go
 	dots   func(*dots[T])
 }
 
@@ -46,28 +50,50 @@ func (k *kernels[T]) terms() int {
 	return 1
 }
 
-// packStrip packs a strip by the fastest packer for its strides.
-func (p *Plan[T]) packStrip(s *strip[T]) {
+// pack packs by the fastest packer for the strides.
+func (p *Plan[T]) pack(s *strip[T]) {
 	ker := &p.kernels
-	switch {
-	case s.colStride == 1 && ker.copy != nil:
+	if s.colStride == 1 && ker.copy != nil {
 		ker.copy(s)
-	case s.rowStride == 1 && ker.turn != nil:
-		ker.turn(s)
-	case ker.pairs:
-		packPairs(s)
-	default:
-		for k := range s.rows {
-			row := s.dst[k*s.dstRow : k*s.dstRow+s.cols]
-			at := k * s.rowStride
-			for j := range row {
-				row[j] = s.src[at+j*s.colStride]
-			}
+		if p.spec.BF16 && !ker.pairs {
+			roundStrips(s)
+		}
+		return
+	}
+	all := *s
+	for j := 0; j < all.cols; j += all.width {
+		s.cols = min(all.width, all.cols-j)
+		s.src, s.dst = all.src[j*all.colStride:], all.dst[j/all.width*all.dstStrip:]
+		switch {
+		case s.rowStride == 1 && ker.turn != nil:
+			ker.turn(s)
+		case ker.pairs:
+			packPairs(s)
+		default:
+			packStrip(s)
+		}
+		if p.spec.BF16 && !ker.pairs {
+			roundStrips(s)
 		}
 	}
-	if p.spec.BF16 && !ker.pairs {
+}
+
+// packStrip packs one strip in plain Go.
+func packStrip[T float32 | float64](s *strip[T]) {
+	for k := range s.rows {
+		row := s.dst[k*s.dstRow : k*s.dstRow+s.cols]
+		at := k * s.rowStride
+		for j := range row {
+			row[j] = s.src[at+j*s.colStride]
+		}
+	}
+}
+
+// roundStrips rounds what was packed to bfloat16.
+func roundStrips[T float32 | float64](s *strip[T]) {
+	for j := 0; j < s.cols; j += s.width {
 		for k := range s.rows {
-			row := s.dst[k*s.dstRow : k*s.dstRow+s.cols]
+			row := s.dst[j/s.width*s.dstStrip+k*s.dstRow:][:min(s.width, s.cols-j)]
 			for j, x := range row {
 				row[j] = T(RoundBF16(float32(x)))
 			}

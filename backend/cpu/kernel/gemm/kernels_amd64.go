@@ -64,7 +64,7 @@ func panelF32x512m11(x *byte)
 //go:noescape
 func panelF32x512m12(x *byte)
 
-// copyF32x512 packs a strip with colStride 1; s is a *strip.
+// copyF32x512 packs strips with colStride 1; s is a *strip.
 //
 //go:noescape
 func copyF32x512(s *byte)
@@ -152,7 +152,7 @@ func panelF64x512m11(x *byte)
 //go:noescape
 func panelF64x512m12(x *byte)
 
-// copyF64x512 packs a strip with colStride 1; s is a *strip.
+// copyF64x512 packs strips with colStride 1; s is a *strip.
 //
 //go:noescape
 func copyF64x512(s *byte)
@@ -240,7 +240,7 @@ func panelBF16x512m11(x *byte)
 //go:noescape
 func panelBF16x512m12(x *byte)
 
-// copyBF16x512 packs a strip with colStride 1; s is a *strip.
+// copyBF16x512 packs strips with colStride 1; s is a *strip.
 //
 //go:noescape
 func copyBF16x512(s *byte)

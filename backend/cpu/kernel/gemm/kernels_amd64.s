@@ -6006,16 +6006,9 @@ done:
 // Requires: AVX, AVX512F
 TEXT ·copyF32x512(SB), NOSPLIT, $0-8
 	MOVQ s+0(FP), DI
-	MOVQ 24(DI), SI
-	MOVQ (DI), DX
 	MOVQ 48(DI), R8
-	MOVQ 64(DI), R9
-	SHLQ $0x02, R9
-	MOVQ 72(DI), R10
-	SHLQ $0x02, R10
-	MOVQ 56(DI), R11
-	MOVQ 88(DI), R12
-	MOVQ R11, CX
+	MOVQ 96(DI), R13
+	MOVQ R13, CX
 	CMPQ CX, $0x20
 	JLE  masks1
 	MOVQ $0x00000020, CX
@@ -6027,31 +6020,82 @@ masks1:
 	KMOVW AX, K1
 	SHRQ  $0x10, AX
 	KMOVW AX, K2
-	CMPQ  R11, $0x20
-	JL    part
+	MOVQ  56(DI), AX
+	XORL  DX, DX
+	DIVQ  R13
+	MOVQ  DX, R11
+	MOVQ  R11, CX
+	CMPQ  CX, $0x20
+	JLE   masks2
+	MOVQ  $0x00000020, CX
 
-full:
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, (DX)
-	VMOVUPS 64(SI), Z1
-	VMOVUPS Z1, 64(DX)
-	ADDQ    R10, SI
-	ADDQ    R9, DX
-	DECQ    R8
-	JNE     full
-	JMP     done
+masks2:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K3
+	SHRQ  $0x10, AX
+	KMOVW AX, K4
+	MOVQ  24(DI), SI
+	MOVQ  (DI), DX
+	MOVQ  64(DI), R9
+	SHLQ  $0x02, R9
+	MOVQ  72(DI), R10
+	SHLQ  $0x02, R10
+	MOVQ  104(DI), R12
+	SHLQ  $0x02, R12
+	MOVQ  R13, R15
+	SHLQ  $0x02, R15
 
-part:
-	VMOVUPS.Z (SI), K1, Z0
-	VMOVUPS   Z0, K1, (DX)
-	VMOVUPS.Z 64(SI), K2, Z1
-	VMOVUPS   Z1, K2, 64(DX)
-	ADDQ      R10, SI
-	ADDQ      R9, DX
-	DECQ      R8
-	JNE       part
+row:
+	MOVQ SI, AX
+	MOVQ DX, BX
+	MOVQ 56(DI), CX
+	CMPQ R13, $0x20
+	JNE  narrow
 
-done:
+strip:
+	SUBQ    R13, CX
+	JL      rest
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS Z0, (BX)
+	VMOVUPS Z1, 64(BX)
+	ADDQ    $0x80, AX
+	ADDQ    R12, BX
+	JMP     strip
+
+narrow:
+	SUBQ      R13, CX
+	JL        rest
+	VMOVUPS.Z (AX), K1, Z0
+	VMOVUPS   Z0, K1, (BX)
+	CMPQ      R13, $0x10
+	JLE       narrowCopied
+	VMOVUPS.Z 64(AX), K2, Z1
+	VMOVUPS   Z1, K2, 64(BX)
+
+narrowCopied:
+	ADDQ R15, AX
+	ADDQ R12, BX
+	JMP  narrow
+
+rest:
+	TESTQ     R11, R11
+	JE        next
+	VMOVUPS.Z (AX), K3, Z0
+	VMOVUPS   Z0, K3, (BX)
+	CMPQ      R11, $0x10
+	JLE       restCopied
+	VMOVUPS.Z 64(AX), K4, Z1
+	VMOVUPS   Z1, K4, 64(BX)
+
+restCopied:
+next:
+	ADDQ R10, SI
+	ADDQ R9, DX
+	DECQ R8
+	JNE  row
 	VZEROUPPER
 	RET
 
@@ -6218,10 +6262,10 @@ rest:
 edge:
 	MOVQ R11, CX
 	CMPQ CX, $0x20
-	JLE  masks3
+	JLE  masks4
 	MOVQ $0x00000020, CX
 
-masks3:
+masks4:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -6230,10 +6274,10 @@ masks3:
 	KMOVW AX, K4
 	MOVQ  R12, CX
 	CMPQ  CX, $0x20
-	JLE   masks4
+	JLE   masks5
 	MOVQ  $0x00000020, CX
 
-masks4:
+masks5:
 	MOVQ      $0x00000001, AX
 	SHLQ      CL, AX
 	DECQ      AX
@@ -6260,66 +6304,66 @@ masks4:
 	VMOVUPS.Z (BX), K1, Z0
 	ADDQ      R10, BX
 	CMPQ      R11, $0x01
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z1
 	ADDQ      R10, BX
 	CMPQ      R11, $0x02
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z2
 	ADDQ      R10, BX
 	CMPQ      R11, $0x03
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z3
 	ADDQ      R10, BX
 	CMPQ      R11, $0x04
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z4
 	ADDQ      R10, BX
 	CMPQ      R11, $0x05
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z5
 	ADDQ      R10, BX
 	CMPQ      R11, $0x06
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x07
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z7
 	ADDQ      R10, BX
 	CMPQ      R11, $0x08
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z8
 	ADDQ      R10, BX
 	CMPQ      R11, $0x09
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z9
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0a
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z10
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0b
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z11
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0c
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z12
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0d
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z13
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0e
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z14
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0f
-	JLE       square5Loaded
+	JLE       square6Loaded
 	VMOVUPS.Z (BX), K1, Z15
 
-square5Loaded:
+square6Loaded:
 	VUNPCKLPS  Z1, Z0, Z16
 	VUNPCKHPS  Z1, Z0, Z17
 	VUNPCKLPS  Z3, Z2, Z18
@@ -6387,67 +6431,67 @@ square5Loaded:
 	VMOVUPS    Z0, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x01
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z1, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x02
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z2, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x03
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z3, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x04
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z4, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x05
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z5, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x06
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z6, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x07
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z7, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x08
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z8, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x09
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z9, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0a
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z10, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0b
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z11, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0c
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z12, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0d
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z13, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0e
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z14, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0f
-	JLE        square5Stored
+	JLE        square6Stored
 	VMOVUPS    Z15, K3, (DX)
 	ADDQ       R9, DX
 
-square5Stored:
+square6Stored:
 	ADDQ $0x40, SI
 	SUBQ $0x10, R12
 	SUBQ $0x10, R8
@@ -13159,52 +13203,96 @@ done:
 // Requires: AVX, AVX512F
 TEXT ·copyF64x512(SB), NOSPLIT, $0-8
 	MOVQ s+0(FP), DI
-	MOVQ 24(DI), SI
-	MOVQ (DI), DX
 	MOVQ 48(DI), R8
-	MOVQ 64(DI), R9
-	SHLQ $0x03, R9
-	MOVQ 72(DI), R10
-	SHLQ $0x03, R10
-	MOVQ 56(DI), R11
-	MOVQ 88(DI), R12
-	MOVQ R11, CX
+	MOVQ 96(DI), R13
+	MOVQ R13, CX
 	CMPQ CX, $0x10
-	JLE  masks6
+	JLE  masks7
 	MOVQ $0x00000010, CX
 
-masks6:
+masks7:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K1
 	SHRQ  $0x08, AX
 	KMOVW AX, K2
-	CMPQ  R11, $0x10
-	JL    part
+	MOVQ  56(DI), AX
+	XORL  DX, DX
+	DIVQ  R13
+	MOVQ  DX, R11
+	MOVQ  R11, CX
+	CMPQ  CX, $0x10
+	JLE   masks8
+	MOVQ  $0x00000010, CX
 
-full:
-	VMOVUPD (SI), Z0
-	VMOVUPD Z0, (DX)
-	VMOVUPD 64(SI), Z1
-	VMOVUPD Z1, 64(DX)
-	ADDQ    R10, SI
-	ADDQ    R9, DX
-	DECQ    R8
-	JNE     full
-	JMP     done
+masks8:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K3
+	SHRQ  $0x08, AX
+	KMOVW AX, K4
+	MOVQ  24(DI), SI
+	MOVQ  (DI), DX
+	MOVQ  64(DI), R9
+	SHLQ  $0x03, R9
+	MOVQ  72(DI), R10
+	SHLQ  $0x03, R10
+	MOVQ  104(DI), R12
+	SHLQ  $0x03, R12
+	MOVQ  R13, R15
+	SHLQ  $0x03, R15
 
-part:
-	VMOVUPD.Z (SI), K1, Z0
-	VMOVUPD   Z0, K1, (DX)
-	VMOVUPD.Z 64(SI), K2, Z1
-	VMOVUPD   Z1, K2, 64(DX)
-	ADDQ      R10, SI
-	ADDQ      R9, DX
-	DECQ      R8
-	JNE       part
+row:
+	MOVQ SI, AX
+	MOVQ DX, BX
+	MOVQ 56(DI), CX
+	CMPQ R13, $0x10
+	JNE  narrow
 
-done:
+strip:
+	SUBQ    R13, CX
+	JL      rest
+	VMOVUPD (AX), Z0
+	VMOVUPD 64(AX), Z1
+	VMOVUPD Z0, (BX)
+	VMOVUPD Z1, 64(BX)
+	ADDQ    $0x80, AX
+	ADDQ    R12, BX
+	JMP     strip
+
+narrow:
+	SUBQ      R13, CX
+	JL        rest
+	VMOVUPD.Z (AX), K1, Z0
+	VMOVUPD   Z0, K1, (BX)
+	CMPQ      R13, $0x08
+	JLE       narrowCopied
+	VMOVUPD.Z 64(AX), K2, Z1
+	VMOVUPD   Z1, K2, 64(BX)
+
+narrowCopied:
+	ADDQ R15, AX
+	ADDQ R12, BX
+	JMP  narrow
+
+rest:
+	TESTQ     R11, R11
+	JE        next
+	VMOVUPD.Z (AX), K3, Z0
+	VMOVUPD   Z0, K3, (BX)
+	CMPQ      R11, $0x08
+	JLE       restCopied
+	VMOVUPD.Z 64(AX), K4, Z1
+	VMOVUPD   Z1, K4, 64(BX)
+
+restCopied:
+next:
+	ADDQ R10, SI
+	ADDQ R9, DX
+	DECQ R8
+	JNE  row
 	VZEROUPPER
 	RET
 
@@ -13299,10 +13387,10 @@ rest:
 edge:
 	MOVQ R11, CX
 	CMPQ CX, $0x10
-	JLE  masks8
+	JLE  masks10
 	MOVQ $0x00000010, CX
 
-masks8:
+masks10:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -13311,10 +13399,10 @@ masks8:
 	KMOVW AX, K4
 	MOVQ  R12, CX
 	CMPQ  CX, $0x10
-	JLE   masks9
+	JLE   masks11
 	MOVQ  $0x00000010, CX
 
-masks9:
+masks11:
 	MOVQ      $0x00000001, AX
 	SHLQ      CL, AX
 	DECQ      AX
@@ -13333,34 +13421,34 @@ masks9:
 	VMOVUPD.Z (BX), K1, Z0
 	ADDQ      R10, BX
 	CMPQ      R11, $0x01
-	JLE       square10Loaded
+	JLE       square12Loaded
 	VMOVUPD.Z (BX), K1, Z1
 	ADDQ      R10, BX
 	CMPQ      R11, $0x02
-	JLE       square10Loaded
+	JLE       square12Loaded
 	VMOVUPD.Z (BX), K1, Z2
 	ADDQ      R10, BX
 	CMPQ      R11, $0x03
-	JLE       square10Loaded
+	JLE       square12Loaded
 	VMOVUPD.Z (BX), K1, Z3
 	ADDQ      R10, BX
 	CMPQ      R11, $0x04
-	JLE       square10Loaded
+	JLE       square12Loaded
 	VMOVUPD.Z (BX), K1, Z4
 	ADDQ      R10, BX
 	CMPQ      R11, $0x05
-	JLE       square10Loaded
+	JLE       square12Loaded
 	VMOVUPD.Z (BX), K1, Z5
 	ADDQ      R10, BX
 	CMPQ      R11, $0x06
-	JLE       square10Loaded
+	JLE       square12Loaded
 	VMOVUPD.Z (BX), K1, Z6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x07
-	JLE       square10Loaded
+	JLE       square12Loaded
 	VMOVUPD.Z (BX), K1, Z7
 
-square10Loaded:
+square12Loaded:
 	VUNPCKLPD  Z1, Z0, Z16
 	VUNPCKHPD  Z1, Z0, Z17
 	VUNPCKLPD  Z3, Z2, Z18
@@ -13388,35 +13476,35 @@ square10Loaded:
 	VMOVUPD    Z0, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x01
-	JLE        square10Stored
+	JLE        square12Stored
 	VMOVUPD    Z4, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x02
-	JLE        square10Stored
+	JLE        square12Stored
 	VMOVUPD    Z1, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x03
-	JLE        square10Stored
+	JLE        square12Stored
 	VMOVUPD    Z5, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x04
-	JLE        square10Stored
+	JLE        square12Stored
 	VMOVUPD    Z2, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x05
-	JLE        square10Stored
+	JLE        square12Stored
 	VMOVUPD    Z6, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x06
-	JLE        square10Stored
+	JLE        square12Stored
 	VMOVUPD    Z3, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x07
-	JLE        square10Stored
+	JLE        square12Stored
 	VMOVUPD    Z7, K3, (DX)
 	ADDQ       R9, DX
 
-square10Stored:
+square12Stored:
 	ADDQ $0x40, SI
 	SUBQ $0x08, R12
 	SUBQ $0x08, R8
@@ -21513,37 +21601,64 @@ done:
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·copyBF16x512(SB), NOSPLIT, $0-8
 	MOVQ s+0(FP), DI
-	MOVQ 24(DI), SI
-	MOVQ (DI), DX
 	MOVQ 48(DI), R8
-	MOVQ 64(DI), R9
-	SHLQ $0x02, R9
-	MOVQ 72(DI), R10
-	SHLQ $0x02, R10
-	MOVQ 56(DI), R11
-	MOVQ 88(DI), R12
-	MOVQ R11, CX
+	MOVQ 96(DI), R13
+	MOVQ R13, CX
 	CMPQ CX, $0x20
-	JLE  masks11
+	JLE  masks13
 	MOVQ $0x00000020, CX
 
-masks11:
+masks13:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	SHRQ  $0x10, AX
+	KMOVW AX, K2
+	MOVQ  56(DI), AX
+	XORL  DX, DX
+	DIVQ  R13
+	MOVQ  DX, R11
+	MOVQ  R11, CX
+	CMPQ  CX, $0x20
+	JLE   masks14
+	MOVQ  $0x00000020, CX
+
+masks14:
 	MOVQ      $0x00000001, AX
 	SHLQ      CL, AX
 	DECQ      AX
-	KMOVW     AX, K1
+	KMOVW     AX, K3
 	SHRQ      $0x10, AX
-	KMOVW     AX, K2
+	KMOVW     AX, K4
+	MOVQ      24(DI), SI
+	MOVQ      (DI), DX
+	MOVQ      64(DI), R9
+	SHLQ      $0x02, R9
+	MOVQ      72(DI), R10
+	SHLQ      $0x02, R10
+	MOVQ      104(DI), R12
+	SHLQ      $0x02, R12
+	MOVQ      R13, R15
+	SHLQ      $0x02, R15
+	MOVQ      88(DI), R14
 	VMOVDQU16 interleave<>+0(SB), Z31
 
-part:
-	VMOVUPS.Z (SI), K1, Z0
-	VPXORD    Z2, Z2, Z2
-	CMPQ      R12, $0x01
-	JE        odd12
-	VMOVUPS.Z (SI)(R10*1), K1, Z2
+row:
+	MOVQ SI, AX
+	MOVQ DX, BX
+	MOVQ 56(DI), CX
 
-odd12:
+narrow:
+	SUBQ      R13, CX
+	JL        rest
+	VMOVUPS.Z (AX), K1, Z0
+	VPXORD    Z2, Z2, Z2
+	CMPQ      R14, $0x01
+	JE        narrowOdd0
+	VMOVUPS.Z (AX)(R10*1), K1, Z2
+
+narrowOdd0:
 	// VCVTNE2PS2BF16 Z0, Z2, Z0
 	BYTE      $0x62
 	BYTE      $0xf2
@@ -21552,14 +21667,16 @@ odd12:
 	BYTE      $0x72
 	BYTE      $0xc0
 	VPERMW    Z0, Z31, Z0
-	VMOVUPS   Z0, K1, (DX)
-	VMOVUPS.Z 64(SI), K2, Z1
+	VMOVUPS   Z0, K1, (BX)
+	CMPQ      R13, $0x10
+	JLE       narrowCopied
+	VMOVUPS.Z 64(AX), K2, Z1
 	VPXORD    Z3, Z3, Z3
-	CMPQ      R12, $0x01
-	JE        odd13
-	VMOVUPS.Z 64(SI)(R10*1), K2, Z3
+	CMPQ      R14, $0x01
+	JE        narrowOdd1
+	VMOVUPS.Z 64(AX)(R10*1), K2, Z3
 
-odd13:
+narrowOdd1:
 	// VCVTNE2PS2BF16 Z1, Z3, Z1
 	BYTE    $0x62
 	BYTE    $0xf2
@@ -21568,13 +21685,59 @@ odd13:
 	BYTE    $0x72
 	BYTE    $0xc9
 	VPERMW  Z1, Z31, Z1
-	VMOVUPS Z1, K2, 64(DX)
-	ADDQ    R10, SI
-	ADDQ    R10, SI
-	SUBQ    $0x02, R12
-	ADDQ    R9, DX
-	DECQ    R8
-	JNE     part
+	VMOVUPS Z1, K2, 64(BX)
+
+narrowCopied:
+	ADDQ R15, AX
+	ADDQ R12, BX
+	JMP  narrow
+
+rest:
+	TESTQ     R11, R11
+	JE        next
+	VMOVUPS.Z (AX), K3, Z0
+	VPXORD    Z2, Z2, Z2
+	CMPQ      R14, $0x01
+	JE        restOdd0
+	VMOVUPS.Z (AX)(R10*1), K3, Z2
+
+restOdd0:
+	// VCVTNE2PS2BF16 Z0, Z2, Z0
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x6f
+	BYTE      $0x48
+	BYTE      $0x72
+	BYTE      $0xc0
+	VPERMW    Z0, Z31, Z0
+	VMOVUPS   Z0, K3, (BX)
+	CMPQ      R11, $0x10
+	JLE       restCopied
+	VMOVUPS.Z 64(AX), K4, Z1
+	VPXORD    Z3, Z3, Z3
+	CMPQ      R14, $0x01
+	JE        restOdd1
+	VMOVUPS.Z 64(AX)(R10*1), K4, Z3
+
+restOdd1:
+	// VCVTNE2PS2BF16 Z1, Z3, Z1
+	BYTE    $0x62
+	BYTE    $0xf2
+	BYTE    $0x67
+	BYTE    $0x48
+	BYTE    $0x72
+	BYTE    $0xc9
+	VPERMW  Z1, Z31, Z1
+	VMOVUPS Z1, K4, 64(BX)
+
+restCopied:
+next:
+	ADDQ R10, SI
+	ADDQ R10, SI
+	SUBQ $0x02, R14
+	ADDQ R9, DX
+	DECQ R8
+	JNE  row
 	VZEROUPPER
 	RET
 
@@ -21903,10 +22066,10 @@ rest:
 edge:
 	MOVQ R11, CX
 	CMPQ CX, $0x20
-	JLE  masks15
+	JLE  masks16
 	MOVQ $0x00000020, CX
 
-masks15:
+masks16:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -21915,10 +22078,10 @@ masks15:
 	KMOVW AX, K4
 	MOVQ  R12, CX
 	CMPQ  CX, $0x20
-	JLE   masks16
+	JLE   masks17
 	MOVQ  $0x00000020, CX
 
-masks16:
+masks17:
 	MOVQ      $0x00000001, AX
 	SHLQ      CL, AX
 	DECQ      AX
@@ -21954,7 +22117,7 @@ masks16:
 	BYTE      $0xc6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x01
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -21967,7 +22130,7 @@ masks16:
 	BYTE      $0xce
 	ADDQ      R10, BX
 	CMPQ      R11, $0x02
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -21980,7 +22143,7 @@ masks16:
 	BYTE      $0xd6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x03
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -21993,7 +22156,7 @@ masks16:
 	BYTE      $0xde
 	ADDQ      R10, BX
 	CMPQ      R11, $0x04
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22006,7 +22169,7 @@ masks16:
 	BYTE      $0xe6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x05
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22019,7 +22182,7 @@ masks16:
 	BYTE      $0xee
 	ADDQ      R10, BX
 	CMPQ      R11, $0x06
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22032,7 +22195,7 @@ masks16:
 	BYTE      $0xf6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x07
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22045,7 +22208,7 @@ masks16:
 	BYTE      $0xfe
 	ADDQ      R10, BX
 	CMPQ      R11, $0x08
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22058,7 +22221,7 @@ masks16:
 	BYTE      $0xc6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x09
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22071,7 +22234,7 @@ masks16:
 	BYTE      $0xce
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0a
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22084,7 +22247,7 @@ masks16:
 	BYTE      $0xd6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0b
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22097,7 +22260,7 @@ masks16:
 	BYTE      $0xde
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0c
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22110,7 +22273,7 @@ masks16:
 	BYTE      $0xe6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0d
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22123,7 +22286,7 @@ masks16:
 	BYTE      $0xee
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0e
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22136,7 +22299,7 @@ masks16:
 	BYTE      $0xf6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0f
-	JLE       square17Loaded
+	JLE       square18Loaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22148,7 +22311,7 @@ masks16:
 	BYTE $0x72
 	BYTE $0xfe
 
-square17Loaded:
+square18Loaded:
 	VUNPCKLPS  Z1, Z0, Z16
 	VUNPCKHPS  Z1, Z0, Z17
 	VUNPCKLPS  Z3, Z2, Z18
@@ -22216,67 +22379,67 @@ square17Loaded:
 	VMOVUPS    Z0, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x01
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z1, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x02
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z2, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x03
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z3, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x04
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z4, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x05
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z5, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x06
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z6, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x07
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z7, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x08
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z8, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x09
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z9, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0a
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z10, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0b
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z11, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0c
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z12, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0d
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z13, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0e
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z14, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0f
-	JLE        square17Stored
+	JLE        square18Stored
 	VMOVUPS    Z15, K3, (DX)
 	ADDQ       R9, DX
 
-square17Stored:
+square18Stored:
 	ADDQ $0x00000080, SI
 	SUBQ $0x20, R12
 	SUBQ $0x10, R8

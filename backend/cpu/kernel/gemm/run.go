@@ -21,6 +21,10 @@ type worker[T float32 | float64] struct {
 	_     [64]byte
 }
 
+// pass is the part of B that is packed for all workers at once, and with which they then compute: columns n0 to n1 of terms k0
+// to k1.
+type pass struct{ n0, n1, k0, k1 int }
+
 func (r *runner[T]) run(t *team.Team) {
 	rest := r.scratch[r.sharedLen():]
 	take := func(n int) []T {
@@ -40,17 +44,20 @@ func (r *runner[T]) run(t *team.Team) {
 	if r.bMode == bShared {
 		for product := range r.batch {
 			for n0 := 0; n0 < r.n; n0 += r.nc {
-				n1 := min(n0+r.nc, r.n)
-				r.packShared(t, product, n0, n1)
-				t.Run(mBlocks*ceil(n1-n0, r.nb), func(worker, task int) {
-					mi, ni := task%mBlocks, task/mBlocks
-					j := n0 + ni*r.nb
-					r.block(&r.workers[worker], product, mi*r.mb, j, min(j+r.nb, n1), n0, n1)
-				})
+				for k0 := 0; k0 < r.k; k0 += r.ks {
+					p := &pass{n0: n0, n1: min(n0+r.nc, r.n), k0: k0, k1: min(k0+r.ks, r.k)}
+					r.packShared(t, product, p)
+					t.Run(mBlocks*ceil(p.n1-n0, r.nb), func(worker, task int) {
+						mi, ni := task%mBlocks, task/mBlocks
+						j := n0 + ni*r.nb
+						r.block(&r.workers[worker], product, mi*r.mb, j, min(j+r.nb, p.n1), p)
+					})
+				}
 			}
 		}
 		return
 	}
+	whole := &pass{n1: r.n, k1: r.k}
 	blocks := mBlocks * nBlocks
 	t.Run(ceil(r.batch, r.group)*blocks, func(worker, task int) {
 		first := task / blocks * r.group
@@ -61,7 +68,7 @@ func (r *runner[T]) run(t *team.Team) {
 			if r.dots {
 				r.dotBlock(&r.workers[worker], product, j, min(j+r.nb, r.n))
 			} else {
-				r.block(&r.workers[worker], product, mi*r.mb, j, min(j+r.nb, r.n), 0, 0)
+				r.block(&r.workers[worker], product, mi*r.mb, j, min(j+r.nb, r.n), whole)
 			}
 		}
 	})
@@ -83,51 +90,33 @@ func (r *runner[T]) zeros(t *team.Team) {
 	})
 }
 
-// packShared packs columns n0 to n1 of a product's B into the shared scratch: for every pass over kc terms the strips, one after
-// another.
-func (r *runner[T]) packShared(t *team.Team, product, n0, n1 int) {
+// packShared packs a pass of a product's B into the shared scratch: for every kc terms the strips, one after another.
+func (r *runner[T]) packShared(t *team.Team, product int, p *pass) {
 	nr := r.kernels.nr
-	strips := ceil(n1-n0, nr)
-	passes := ceil(r.k, r.kc)
+	strips := ceil(p.n1-p.n0, nr)
+	pieces := ceil(p.k1-p.k0, r.kc)
 	each := clamp(blockB/4/(nr*r.kc), 1, strips)
 	groups := ceil(strips, each)
-	t.Run(passes*groups, func(worker, task int) {
-		k0 := task / groups * r.kc
-		k1 := min(k0+r.kc, r.k)
+	t.Run(pieces*groups, func(worker, task int) {
+		k0 := p.k0 + task/groups*r.kc
+		k1 := min(k0+r.kc, p.k1)
 		s0 := task % groups * each
 		s1 := min(s0+each, strips)
-		at := k0*strips*nr + s0*(k1-k0)*nr
-		r.packB(&r.workers[worker], r.scratch[at:], product, k0, k1, n0+s0*nr, min(n0+s1*nr, n1))
+		at := (k0-p.k0)*strips*nr + s0*(k1-k0)*nr
+		r.packB(&r.workers[worker], r.scratch[at:], product, k0, k1, p.n0+s0*nr, min(p.n0+s1*nr, p.n1))
 	})
 }
 
-// packB packs terms k0 to k1 of columns n0 to n1 into strips.
+// packB packs terms k0 to k1 of columns n0 to n1 into strips, one after another.
 func (r *runner[T]) packB(w *worker[T], dst []T, product, k0, k1, n0, n1 int) {
 	nr, terms := r.kernels.nr, r.kernels.terms()
-	s := &w.strip
-	*s = strip[T]{dstRow: nr, rowStride: r.b.Row, colStride: r.b.Col}
-	// Where rows are contiguous, some rows of all strips at a time: memory is read in long pieces.
-	step := k1 - k0
-	if r.b.Col == 1 {
-		step = chunk
-	}
-	for k := k0; k < k1; k += step {
-		s.rows = min(step, k1-k)
-		s.terms = min((k+s.rows)*terms, r.spec.K) - k*terms
-		src := r.right[r.bOff[product]+k*terms*r.b.Row:]
-		to := dst[(k-k0)*nr:]
-		for n := n0; n < n1; n += nr {
-			s.cols = min(nr, n1-n)
-			s.dst, s.src = to, src[n*r.b.Col:]
-			r.packStrip(s)
-			to = to[min((k1-k0)*nr, len(to)):]
-		}
-	}
+	w.strip = strip[T]{dst: dst, src: r.right[r.bOff[product]+k0*terms*r.b.Row+n0*r.b.Col:], rows: k1 - k0, cols: n1 - n0, dstRow: nr,
+		rowStride: r.b.Row, colStride: r.b.Col, terms: min(k1*terms, r.spec.K) - k0*terms, width: nr, dstStrip: (k1 - k0) * nr}
+	r.pack(&w.strip)
 }
 
-// block computes rows m0 on and columns n0 to n1 of a product, over all terms. The packed B that is shared begins at column s0
-// and ends at s1.
-func (r *runner[T]) block(w *worker[T], product, m0, n0, n1, s0, s1 int) {
+// block computes rows m0 on and columns n0 to n1 of a product, over the terms of a pass.
+func (r *runner[T]) block(w *worker[T], product, m0, n0, n1 int, p *pass) {
 	m1 := min(m0+r.mb, r.m)
 	nr, terms := r.kernels.nr, r.kernels.terms()
 	x := &w.panel
@@ -136,10 +125,10 @@ func (r *runner[T]) block(w *worker[T], product, m0, n0, n1, s0, s1 int) {
 	if r.tile {
 		x.cRow, out = x.n, w.c
 	}
-	for k0 := 0; k0 < r.k; k0 += r.kc {
-		k1 := min(k0+r.kc, r.k)
+	for k0 := p.k0; k0 < p.k1; k0 += r.kc {
+		k1 := min(k0+r.kc, p.k1)
 		x.k = k1 - k0
-		if k0 > 0 || r.spec.Accumulate && !r.tile {
+		if k0 > p.k0 || k0 > 0 && !r.tile || r.spec.Accumulate && !r.tile {
 			x.accumulate = 1
 		}
 		switch r.bMode {
@@ -149,31 +138,29 @@ func (r *runner[T]) block(w *worker[T], product, m0, n0, n1, s0, s1 int) {
 			r.packB(w, w.b, product, k0, k1, n0, n1)
 			x.b, x.bK, x.bStrip = w.b, nr, nr*x.k
 		case bShared:
-			x.b, x.bK, x.bStrip = r.scratch[k0*ceil(s1-s0, nr)*nr+(n0-s0)*x.k:], nr, nr*x.k
+			x.b, x.bK, x.bStrip = r.scratch[(k0-p.k0)*ceil(p.n1-p.n0, nr)*nr+(n0-p.n0)*x.k:], nr, nr*x.k
 		}
-		// Panels of about as many rows each.
-		panels := ceil(m1-m0, r.kernels.mr)
 		if r.aCopy && !r.aRows {
 			r.packA(w, product, m0, m1, k0, k1)
 		}
-		for i := range panels {
-			from, to := m0+i*(m1-m0)/panels, m0+(i+1)*(m1-m0)/panels
-			x.m = to - from
-			x.a = r.left[r.aOff[product]+from*r.a.Row+k0*terms*r.a.Col:]
+		step := r.panelRows(m1 - m0)
+		for from := m0; from < m1; from += step {
+			x.m = min(step, m1-from)
+			x.a, x.aRow = r.left[r.aOff[product]+from*r.a.Row+k0*terms*r.a.Col:], r.a.Row
 			switch {
 			case r.aRows:
 				r.copyRows(w, x)
 			case r.aCopy:
-				x.a, x.aRow, x.aK = w.a[i*r.kernels.mr*x.k:], 1, r.kernels.mr
+				x.a, x.aRow, x.aK = w.a[(from-m0)*x.k:], 1, step
 			}
 			x.c = out[(from-m0)*x.cRow:]
 			r.kernels.panel(x)
 		}
 	}
 	if r.tile {
-		r.scatter(w.c, product, m0, m1, n0, n1)
+		r.scatter(w.c, product, m0, m1, n0, n1, r.spec.Accumulate || p.k0 > 0)
 	}
-	if r.epilogue != nil {
+	if r.epilogue != nil && p.k1 == r.k {
 		r.epilogue(w.id, product, m0, n0, m1-m0, n1-n0)
 	}
 }
@@ -189,34 +176,22 @@ func (r *runner[T]) copyRows(w *worker[T], x *panel[T]) {
 
 // packA packs rows m0 to m1 of terms k0 to k1 into the worker's scratch, panel after panel, each term's rows together.
 func (r *runner[T]) packA(w *worker[T], product, m0, m1, k0, k1 int) {
-	mr, terms := r.kernels.mr, r.kernels.terms()
-	panels := ceil(m1-m0, mr)
-	s := &w.strip
-	*s = strip[T]{dstRow: mr, rowStride: r.a.Col, colStride: r.a.Row}
-	step := k1 - k0
-	if r.a.Row == 1 {
-		step = chunk
-	}
-	for k := k0; k < k1; k += step {
-		s.rows = min(step, k1-k)
-		s.terms = min((k+s.rows)*terms, r.spec.K) - k*terms
-		src := r.left[r.aOff[product]+k*terms*r.a.Col:]
-		for i := range panels {
-			from, to := m0+i*(m1-m0)/panels, m0+(i+1)*(m1-m0)/panels
-			s.cols = to - from
-			s.dst, s.src = w.a[(i*(k1-k0)+k-k0)*mr:], src[from*r.a.Row:]
-			r.packStrip(s)
-		}
-	}
+	mr, terms := r.panelRows(m1-m0), r.kernels.terms()
+	w.strip = strip[T]{dst: w.a, src: r.left[r.aOff[product]+m0*r.a.Row+k0*terms*r.a.Col:], rows: k1 - k0, cols: m1 - m0, dstRow: mr,
+		rowStride: r.a.Col, colStride: r.a.Row, terms: min(k1*terms, r.spec.K) - k0*terms, width: mr, dstStrip: (k1 - k0) * mr}
+	r.pack(&w.strip)
 }
 
-// scatter moves a block of C from scratch to its place.
-func (r *runner[T]) scatter(tile []T, product, m0, m1, n0, n1 int) {
+// panelRows is how many rows the panels have into which a block is cut: all about as many.
+func (r *runner[T]) panelRows(rows int) int { return ceil(rows, ceil(rows, r.kernels.mr)) }
+
+// scatter moves or adds a block of C from scratch to its place.
+func (r *runner[T]) scatter(tile []T, product, m0, m1, n0, n1 int, add bool) {
 	cols := n1 - n0
 	for i := m0; i < m1; i++ {
 		row := tile[(i-m0)*cols : (i-m0+1)*cols]
 		at := r.cOff[product] + i*r.c.Row + n0*r.c.Col
-		if r.spec.Accumulate {
+		if add {
 			for j, x := range row {
 				r.out[at+j*r.c.Col] += x
 			}

@@ -26,6 +26,7 @@ const (
 	stripDst, stripSrc, stripRows, stripCols = 0, 24, 48, 56
 	stripDstRow, stripRowStride              = 64, 72
 	stripColStride, stripTerms               = 80, 88
+	stripWidth, stripDstStrip                = 96, 104
 )
 
 // Offsets of dots' fields.

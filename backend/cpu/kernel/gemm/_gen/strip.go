@@ -36,71 +36,99 @@ func unique() int {
 	return names
 }
 
-// copyStrip packs a strip whose rows are contiguous: up to two vectors a row. Pairs interleave two rows.
+// copyStrip packs rows that are contiguous: row by row, the strips of up to two vectors next to each other. Pairs interleave two
+// rows.
 func (k kind) copyStrip() {
 	TEXT("copy"+k.name, NOSPLIT, "func(s *byte)")
 	Pragma("noescape")
-	Doc("copy" + k.name + " packs a strip with colStride 1; s is a *strip.")
+	Doc("copy" + k.name + " packs strips with colStride 1; s is a *strip.")
 	Load(Param("s"), reg.RDI)
+	field(stripRows, reg.R8)
+	field(stripWidth, reg.R13)
+	k.masksFor(reg.R13, 1) // of a strip: K1, K2
+	field(stripCols, reg.RAX)
+	XORL(reg.EDX, reg.EDX)
+	DIVQ(reg.R13)
+	MOVQ(reg.RDX, reg.R11)
+	k.masksFor(reg.R11, 3) // of the last strip: K3, K4
 	field(stripSrc, reg.RSI)
 	field(stripDst, reg.RDX)
-	field(stripRows, reg.R8)
 	k.scaled(stripDstRow, reg.R9)
 	k.scaled(stripRowStride, reg.R10)
-	field(stripCols, reg.R11)
-	field(stripTerms, reg.R12)
-	k.masksFor(reg.R11, 1)
+	k.scaled(stripDstStrip, reg.R12)
+	MOVQ(reg.R13, reg.R15)
+	shift(k, reg.R15)
 	if k.pairs {
+		field(stripTerms, reg.R14)
 		VMOVDQU16(NewDataAddr(Symbol{Name: "interleave", Static: true}, 0), reg.Z31)
 	}
-	row := func(full bool) {
-		for v := range 2 {
-			at, to := Mem{Base: reg.RSI, Disp: 64 * v}, Mem{Base: reg.RDX, Disp: 64 * v}
-			m := masksOf[1+v]
-			if full && !k.pairs {
-				k.load(at, k.vec(v))
-				k.load(k.vec(v), to)
-				continue
-			}
-			k.loadZero(at, m, k.vec(v))
-			if k.pairs {
-				second := k.vec(v + 2)
-				VPXORD(second, second, second)
-				end := fmt.Sprintf("odd%d", unique())
-				CMPQ(reg.R12, Imm(1))
-				JE(LabelRef(end))
-				VMOVUPS_Z(Mem{Base: reg.RSI, Index: reg.R10, Scale: 1, Disp: 64 * v}, m, second)
-				Label(end)
-				cvtPairs(k.vec(v), second, k.vec(v))
-				VPERMW(k.vec(v), reg.Z31, k.vec(v))
-			}
-			k.load(k.vec(v), m, to)
-		}
-		ADDQ(reg.R10, reg.RSI)
-		if k.pairs {
-			ADDQ(reg.R10, reg.RSI)
-			SUBQ(Imm(2), reg.R12)
-		}
-		ADDQ(reg.R9, reg.RDX)
-		DECQ(reg.R8)
-	}
+	Label("row")
+	MOVQ(reg.RSI, reg.RAX)
+	MOVQ(reg.RDX, reg.RBX)
+	field(stripCols, count)
 	if !k.pairs {
-		CMPQ(reg.R11, num((2 * k.lanes())))
-		JL(LabelRef("part"))
-		Label("full")
-		row(true)
-		JNE(LabelRef("full"))
-		JMP(LabelRef("done"))
+		CMPQ(reg.R13, num(2*k.lanes()))
+		JNE(LabelRef("narrow"))
+		Label("strip")
+		SUBQ(reg.R13, count)
+		JL(LabelRef("rest"))
+		k.load(Mem{Base: reg.RAX}, k.vec(0))
+		k.load(Mem{Base: reg.RAX, Disp: 64}, k.vec(1))
+		k.load(k.vec(0), Mem{Base: reg.RBX})
+		k.load(k.vec(1), Mem{Base: reg.RBX, Disp: 64})
+		ADDQ(Imm(128), reg.RAX)
+		ADDQ(reg.R12, reg.RBX)
+		JMP(LabelRef("strip"))
 	}
-	Label("part")
-	row(false)
-	JNE(LabelRef("part"))
-	Label("done")
+	Label("narrow")
+	SUBQ(reg.R13, count)
+	JL(LabelRef("rest"))
+	k.copyMasked("narrow", reg.R13, 1)
+	ADDQ(reg.R15, reg.RAX)
+	ADDQ(reg.R12, reg.RBX)
+	JMP(LabelRef("narrow"))
+	Label("rest")
+	TESTQ(reg.R11, reg.R11)
+	JE(LabelRef("next"))
+	k.copyMasked("rest", reg.R11, 3)
+	Label("next")
+	ADDQ(reg.R10, reg.RSI)
+	if k.pairs {
+		ADDQ(reg.R10, reg.RSI)
+		SUBQ(Imm(2), reg.R14)
+	}
+	ADDQ(reg.R9, reg.RDX)
+	DECQ(reg.R8)
+	JNE(LabelRef("row"))
 	VZEROUPPER()
 	RET()
 	if k.pairs {
 		interleave()
 	}
+}
+
+// copyMasked copies n columns, at most two vectors, from RAX to RBX by masks first and first+1.
+func (k kind) copyMasked(name string, n reg.GPPhysical, first int) {
+	for v := range 2 {
+		if v == 1 {
+			CMPQ(n, num(k.lanes()))
+			JLE(LabelRef(name + "Copied"))
+		}
+		mask := masksOf[first+v]
+		k.loadZero(Mem{Base: reg.RAX, Disp: 64 * v}, mask, k.vec(v))
+		if k.pairs {
+			second := k.vec(v + 2)
+			VPXORD(second, second, second)
+			CMPQ(reg.R14, Imm(1))
+			JE(LabelRef(fmt.Sprintf("%sOdd%d", name, v)))
+			VMOVUPS_Z(Mem{Base: reg.RAX, Index: reg.R10, Scale: 1, Disp: 64 * v}, mask, second)
+			Label(fmt.Sprintf("%sOdd%d", name, v))
+			cvtPairs(k.vec(v), second, k.vec(v))
+			VPERMW(k.vec(v), reg.Z31, k.vec(v))
+		}
+		k.load(k.vec(v), mask, Mem{Base: reg.RBX, Disp: 64 * v})
+	}
+	Label(name + "Copied")
 }
 
 // interleave is the order of VPERMW that alternates the halves of a register.
