@@ -42,6 +42,7 @@ type Backend struct {
 	pool    *pool
 	checker compute.Backend         // the go backend, in which shadows are built
 	extra   map[compute.OpType]bool // what is done here and not there
+	compile compiler                // native, but for tests
 	logged  sync.Map                // reasons for the whole-function path that were logged
 
 	// Executions and new constants hold mu for reading, Finalize for writing.
@@ -78,7 +79,7 @@ func New(config string) (compute.Backend, error) {
 	workers := team.New(chosen.threads)
 	return &Backend{
 		level: level, bf16: chosen.bf16, team: workers, engine: program.NewEngine(workers, level), pool: newPool(), checker: checker,
-		extra: nativeOps,
+		extra: nativeOps, compile: native,
 	}, nil
 }
 

@@ -106,7 +106,7 @@ func (b *Builder) Compile() (compute.Executable, error) {
 	executable := &Executable{backend: b.backend, name: b.name, main: b.main.ir}
 	shadow := b.shadow
 	b.shadow = nil
-	run, err := native(b.backend, b.main.ir)
+	run, err := b.backend.compile(b.backend, b.main.ir)
 	switch {
 	case err == nil:
 		executable.native = run

@@ -34,6 +34,9 @@ type runner interface {
 	Close()
 }
 
+// compiler is what native is.
+type compiler = func(b *Backend, main *ir.Function) (runner, error)
+
 // native compiles a computation. Computations that it cannot compile give an error that wraps errUnsupported and says which
 // operation it is and why.
 func native(b *Backend, main *ir.Function) (runner, error) {
