@@ -156,6 +156,26 @@ func avx2MulAddVVS(dst, a, b, c unsafe.Pointer, n int)
 //go:noescape
 func avx2MulAddVSS(dst, a, b, c unsafe.Pointer, n int)
 
+// FloatFromBF16, n a multiple of 8.
+//
+//go:noescape
+func avx2FloatFromBF16(dst, x unsafe.Pointer, n int)
+
+// BF16FromFloat, n a multiple of 8.
+//
+//go:noescape
+func avx2BF16FromFloat(dst, x unsafe.Pointer, n int)
+
+// MaskFromBool, n a multiple of 8.
+//
+//go:noescape
+func avx2MaskFromBool(dst, x unsafe.Pointer, n int)
+
+// BoolFromMask, n a multiple of 8.
+//
+//go:noescape
+func avx2BoolFromMask(dst, x unsafe.Pointer, n int)
+
 // avx2Unary sets the kernels of this file.
 func avx2Unary(k *Kernels) {
 	k.Unary[Neg] = avx2Neg

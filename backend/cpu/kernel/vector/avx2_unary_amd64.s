@@ -1830,3 +1830,244 @@ oneend:
 done:
 	VZEROUPPER
 	RET
+
+// func avx2FloatFromBF16(dst unsafe.Pointer, x unsafe.Pointer, n int)
+// Requires: AVX, AVX2
+TEXT ·avx2FloatFromBF16(SB), NOSPLIT, $0-24
+	MOVQ  dst+0(FP), AX
+	MOVQ  x+8(FP), CX
+	MOVQ  n+16(FP), DX
+	TESTQ DX, DX
+	JZ    done
+	XORQ  BX, BX
+	SUBQ  $+16, DX
+	JL    manyend
+
+many:
+	VPMOVZXWD (CX)(BX*2), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (AX)(BX*4)
+	VPMOVZXWD 16(CX)(BX*2), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, 32(AX)(BX*4)
+	ADDQ      $+16, BX
+	SUBQ      $+16, DX
+	JGE       many
+
+manyend:
+	ADDQ $+16, DX
+	SUBQ $+8, DX
+	JL   oneend
+
+one:
+	VPMOVZXWD (CX)(BX*2), Y0
+	VPSLLD    $0x10, Y0, Y0
+	VMOVUPS   Y0, (AX)(BX*4)
+	ADDQ      $+8, BX
+	SUBQ      $+8, DX
+	JGE       one
+
+oneend:
+	ADDQ $+8, DX
+
+done:
+	VZEROUPPER
+	RET
+
+// func avx2BF16FromFloat(dst unsafe.Pointer, x unsafe.Pointer, n int)
+// Requires: AVX, AVX2
+TEXT ·avx2BF16FromFloat(SB), NOSPLIT, $0-24
+	MOVQ  dst+0(FP), AX
+	MOVQ  x+8(FP), CX
+	MOVQ  n+16(FP), DX
+	TESTQ DX, DX
+	JZ    done
+	XORQ  BX, BX
+	SUBQ  $+16, DX
+	JL    manyend
+
+many:
+	VMOVUPS      (CX)(BX*4), Y0
+	VPSRLD       $0x10, Y0, Y1
+	VPADDD       avx2_eight_00007fff<>+0(SB), Y0, Y2
+	VPAND        avx2_eight_00000001<>+0(SB), Y1, Y3
+	VPADDD       Y3, Y2, Y2
+	VCMPPS       $0x03, Y0, Y0, Y0
+	VPOR         avx2_eight_00000040<>+0(SB), Y1, Y1
+	VPSRLD       $0x10, Y2, Y2
+	VBLENDVPS    Y0, Y1, Y2, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VMOVDQU      X1, (AX)(BX*2)
+	VMOVUPS      32(CX)(BX*4), Y0
+	VPSRLD       $0x10, Y0, Y1
+	VPADDD       avx2_eight_00007fff<>+0(SB), Y0, Y2
+	VPAND        avx2_eight_00000001<>+0(SB), Y1, Y3
+	VPADDD       Y3, Y2, Y2
+	VCMPPS       $0x03, Y0, Y0, Y0
+	VPOR         avx2_eight_00000040<>+0(SB), Y1, Y1
+	VPSRLD       $0x10, Y2, Y2
+	VBLENDVPS    Y0, Y1, Y2, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VMOVDQU      X1, 16(AX)(BX*2)
+	ADDQ         $+16, BX
+	SUBQ         $+16, DX
+	JGE          many
+
+manyend:
+	ADDQ $+16, DX
+	SUBQ $+8, DX
+	JL   oneend
+
+one:
+	VMOVUPS      (CX)(BX*4), Y0
+	VPSRLD       $0x10, Y0, Y1
+	VPADDD       avx2_eight_00007fff<>+0(SB), Y0, Y2
+	VPAND        avx2_eight_00000001<>+0(SB), Y1, Y3
+	VPADDD       Y3, Y2, Y2
+	VCMPPS       $0x03, Y0, Y0, Y0
+	VPOR         avx2_eight_00000040<>+0(SB), Y1, Y1
+	VPSRLD       $0x10, Y2, Y2
+	VBLENDVPS    Y0, Y1, Y2, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VMOVDQU      X1, (AX)(BX*2)
+	ADDQ         $+8, BX
+	SUBQ         $+8, DX
+	JGE          one
+
+oneend:
+	ADDQ $+8, DX
+
+done:
+	VZEROUPPER
+	RET
+
+DATA avx2_eight_00000001<>+0(SB)/4, $0x00000001
+DATA avx2_eight_00000001<>+4(SB)/4, $0x00000001
+DATA avx2_eight_00000001<>+8(SB)/4, $0x00000001
+DATA avx2_eight_00000001<>+12(SB)/4, $0x00000001
+DATA avx2_eight_00000001<>+16(SB)/4, $0x00000001
+DATA avx2_eight_00000001<>+20(SB)/4, $0x00000001
+DATA avx2_eight_00000001<>+24(SB)/4, $0x00000001
+DATA avx2_eight_00000001<>+28(SB)/4, $0x00000001
+GLOBL avx2_eight_00000001<>(SB), RODATA|NOPTR, $32
+
+DATA avx2_eight_00007fff<>+0(SB)/4, $0x00007fff
+DATA avx2_eight_00007fff<>+4(SB)/4, $0x00007fff
+DATA avx2_eight_00007fff<>+8(SB)/4, $0x00007fff
+DATA avx2_eight_00007fff<>+12(SB)/4, $0x00007fff
+DATA avx2_eight_00007fff<>+16(SB)/4, $0x00007fff
+DATA avx2_eight_00007fff<>+20(SB)/4, $0x00007fff
+DATA avx2_eight_00007fff<>+24(SB)/4, $0x00007fff
+DATA avx2_eight_00007fff<>+28(SB)/4, $0x00007fff
+GLOBL avx2_eight_00007fff<>(SB), RODATA|NOPTR, $32
+
+DATA avx2_eight_00000040<>+0(SB)/4, $0x00000040
+DATA avx2_eight_00000040<>+4(SB)/4, $0x00000040
+DATA avx2_eight_00000040<>+8(SB)/4, $0x00000040
+DATA avx2_eight_00000040<>+12(SB)/4, $0x00000040
+DATA avx2_eight_00000040<>+16(SB)/4, $0x00000040
+DATA avx2_eight_00000040<>+20(SB)/4, $0x00000040
+DATA avx2_eight_00000040<>+24(SB)/4, $0x00000040
+DATA avx2_eight_00000040<>+28(SB)/4, $0x00000040
+GLOBL avx2_eight_00000040<>(SB), RODATA|NOPTR, $32
+
+// func avx2MaskFromBool(dst unsafe.Pointer, x unsafe.Pointer, n int)
+// Requires: AVX, AVX2
+TEXT ·avx2MaskFromBool(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	TESTQ        DX, DX
+	JZ           done
+	VBROADCASTSS avx2_one_00000000<>+0(SB), Y0
+	VBROADCASTSS avx2_one_ffffffff<>+0(SB), Y1
+	VBROADCASTSS avx2_one_80000000<>+0(SB), Y1
+	XORQ         BX, BX
+	SUBQ         $+16, DX
+	JL           manyend
+
+many:
+	VPMOVZXBD (CX)(BX*1), Y1
+	VPCMPGTD  Y0, Y1, Y1
+	VMOVUPS   Y1, (AX)(BX*4)
+	VPMOVZXBD 8(CX)(BX*1), Y1
+	VPCMPGTD  Y0, Y1, Y1
+	VMOVUPS   Y1, 32(AX)(BX*4)
+	ADDQ      $+16, BX
+	SUBQ      $+16, DX
+	JGE       many
+
+manyend:
+	ADDQ $+16, DX
+	SUBQ $+8, DX
+	JL   oneend
+
+one:
+	VPMOVZXBD (CX)(BX*1), Y1
+	VPCMPGTD  Y0, Y1, Y1
+	VMOVUPS   Y1, (AX)(BX*4)
+	ADDQ      $+8, BX
+	SUBQ      $+8, DX
+	JGE       one
+
+oneend:
+	ADDQ $+8, DX
+
+done:
+	VZEROUPPER
+	RET
+
+// func avx2BoolFromMask(dst unsafe.Pointer, x unsafe.Pointer, n int)
+// Requires: AVX, AVX2
+TEXT ·avx2BoolFromMask(SB), NOSPLIT, $0-24
+	MOVQ  dst+0(FP), AX
+	MOVQ  x+8(FP), CX
+	MOVQ  n+16(FP), DX
+	TESTQ DX, DX
+	JZ    done
+	XORQ  BX, BX
+	SUBQ  $+16, DX
+	JL    manyend
+
+many:
+	VMOVUPS      (CX)(BX*4), Y0
+	VPAND        avx2_eight_00000001<>+0(SB), Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VPACKUSWB    X1, X1, X1
+	VMOVQ        X1, (AX)(BX*1)
+	VMOVUPS      32(CX)(BX*4), Y0
+	VPAND        avx2_eight_00000001<>+0(SB), Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VPACKUSWB    X1, X1, X1
+	VMOVQ        X1, 8(AX)(BX*1)
+	ADDQ         $+16, BX
+	SUBQ         $+16, DX
+	JGE          many
+
+manyend:
+	ADDQ $+16, DX
+	SUBQ $+8, DX
+	JL   oneend
+
+one:
+	VMOVUPS      (CX)(BX*4), Y0
+	VPAND        avx2_eight_00000001<>+0(SB), Y0, Y0
+	VEXTRACTI128 $0x01, Y0, X1
+	VPACKUSDW    X1, X0, X1
+	VPACKUSWB    X1, X1, X1
+	VMOVQ        X1, (AX)(BX*1)
+	ADDQ         $+8, BX
+	SUBQ         $+8, DX
+	JGE          one
+
+oneend:
+	ADDQ $+8, DX
+
+done:
+	VZEROUPPER
+	RET

@@ -171,6 +171,26 @@ func avx512MulAddVVS(dst, a, b, c unsafe.Pointer, n int)
 //go:noescape
 func avx512MulAddVSS(dst, a, b, c unsafe.Pointer, n int)
 
+// FloatFromBF16.
+//
+//go:noescape
+func avx512FloatFromBF16(dst, x unsafe.Pointer, n int)
+
+// BF16FromFloat.
+//
+//go:noescape
+func avx512BF16FromFloat(dst, x unsafe.Pointer, n int)
+
+// MaskFromBool.
+//
+//go:noescape
+func avx512MaskFromBool(dst, x unsafe.Pointer, n int)
+
+// BoolFromMask.
+//
+//go:noescape
+func avx512BoolFromMask(dst, x unsafe.Pointer, n int)
+
 // avx512Unary sets the kernels of this file.
 func avx512Unary(k *Kernels) {
 	k.Unary[Neg] = avx512Neg
@@ -206,4 +226,8 @@ func avx512Unary(k *Kernels) {
 	k.MulAddVSV = avx512MulAddVSV
 	k.MulAddVVS = avx512MulAddVVS
 	k.MulAddVSS = avx512MulAddVSS
+	k.FloatFromBF16 = avx512FloatFromBF16
+	k.BF16FromFloat = avx512BF16FromFloat
+	k.MaskFromBool = avx512MaskFromBool
+	k.BoolFromMask = avx512BoolFromMask
 }

@@ -1973,3 +1973,246 @@ oneend:
 done:
 	VZEROUPPER
 	RET
+
+// func avx512FloatFromBF16(dst unsafe.Pointer, x unsafe.Pointer, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512FloatFromBF16(SB), NOSPLIT, $0-24
+	MOVQ  dst+0(FP), AX
+	MOVQ  x+8(FP), CX
+	MOVQ  n+16(FP), DX
+	TESTQ DX, DX
+	JZ    done
+	XORQ  BX, BX
+	SUBQ  $+32, DX
+	JL    manyend
+
+many:
+	VPMOVZXWD (CX)(BX*2), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (AX)(BX*4)
+	VPMOVZXWD 32(CX)(BX*2), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, 64(AX)(BX*4)
+	ADDQ      $+32, BX
+	SUBQ      $+32, DX
+	JGE       many
+
+manyend:
+	ADDQ $+32, DX
+	SUBQ $+16, DX
+	JL   oneend
+
+one:
+	VPMOVZXWD (CX)(BX*2), Z0
+	VPSLLD    $0x10, Z0, Z0
+	VMOVUPS   Z0, (AX)(BX*4)
+	ADDQ      $+16, BX
+	SUBQ      $+16, DX
+	JGE       one
+
+oneend:
+	ADDQ        $+16, DX
+	JZ          done
+	MOVL        $-1, SI
+	BZHIL       DX, SI, SI
+	KMOVW       SI, K1
+	VPMOVZXWD.Z (CX)(BX*2), K1, Z0
+	VPSLLD      $0x10, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(BX*4)
+
+done:
+	VZEROUPPER
+	RET
+
+// func avx512BF16FromFloat(dst unsafe.Pointer, x unsafe.Pointer, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512BF16FromFloat(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	TESTQ        DX, DX
+	JZ           done
+	VBROADCASTSS avx512_one_00000001<>+0(SB), Z0
+	VBROADCASTSS avx512_one_00007fff<>+0(SB), Z1
+	VBROADCASTSS avx512_one_00000040<>+0(SB), Z2
+	XORQ         BX, BX
+	SUBQ         $+32, DX
+	JL           manyend
+
+many:
+	VMOVUPS   (CX)(BX*4), Z3
+	VPSRLD    $0x10, Z3, Z4
+	VPADDD    Z1, Z3, Z5
+	VPANDD    Z0, Z4, Z6
+	VPADDD    Z6, Z5, Z5
+	VCMPPS    $0x03, Z3, Z3, K1
+	VPORD     Z2, Z4, Z3
+	VPSRLD    $0x10, Z5, Z4
+	VBLENDMPS Z3, Z4, K1, Z7
+	VPMOVDW   Z7, (AX)(BX*2)
+	VMOVUPS   64(CX)(BX*4), Z3
+	VPSRLD    $0x10, Z3, Z4
+	VPADDD    Z1, Z3, Z5
+	VPANDD    Z0, Z4, Z6
+	VPADDD    Z6, Z5, Z5
+	VCMPPS    $0x03, Z3, Z3, K1
+	VPORD     Z2, Z4, Z3
+	VPSRLD    $0x10, Z5, Z4
+	VBLENDMPS Z3, Z4, K1, Z8
+	VPMOVDW   Z8, 32(AX)(BX*2)
+	ADDQ      $+32, BX
+	SUBQ      $+32, DX
+	JGE       many
+
+manyend:
+	ADDQ $+32, DX
+	SUBQ $+16, DX
+	JL   oneend
+
+one:
+	VMOVUPS   (CX)(BX*4), Z3
+	VPSRLD    $0x10, Z3, Z4
+	VPADDD    Z1, Z3, Z5
+	VPANDD    Z0, Z4, Z6
+	VPADDD    Z6, Z5, Z5
+	VCMPPS    $0x03, Z3, Z3, K1
+	VPORD     Z2, Z4, Z3
+	VPSRLD    $0x10, Z5, Z4
+	VBLENDMPS Z3, Z4, K1, Z9
+	VPMOVDW   Z9, (AX)(BX*2)
+	ADDQ      $+16, BX
+	SUBQ      $+16, DX
+	JGE       one
+
+oneend:
+	ADDQ      $+16, DX
+	JZ        done
+	MOVL      $-1, SI
+	BZHIL     DX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (CX)(BX*4), K1, Z3
+	VPSRLD    $0x10, Z3, Z4
+	VPADDD    Z1, Z3, Z1
+	VPANDD    Z0, Z4, Z0
+	VPADDD    Z0, Z1, Z0
+	VCMPPS    $0x03, Z3, Z3, K2
+	VPORD     Z2, Z4, Z1
+	VPSRLD    $0x10, Z0, Z0
+	VBLENDMPS Z1, Z0, K2, Z10
+	VPMOVDW   Z10, K1, (AX)(BX*2)
+
+done:
+	VZEROUPPER
+	RET
+
+DATA avx512_one_00007fff<>+0(SB)/4, $0x00007fff
+GLOBL avx512_one_00007fff<>(SB), RODATA|NOPTR, $4
+
+DATA avx512_one_00000040<>+0(SB)/4, $0x00000040
+GLOBL avx512_one_00000040<>(SB), RODATA|NOPTR, $4
+
+// func avx512MaskFromBool(dst unsafe.Pointer, x unsafe.Pointer, n int)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·avx512MaskFromBool(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	TESTQ        DX, DX
+	JZ           done
+	VBROADCASTSS avx512_one_00000000<>+0(SB), Z0
+	XORQ         BX, BX
+	SUBQ         $+32, DX
+	JL           manyend
+
+many:
+	VPMOVZXBD (CX)(BX*1), Z1
+	VPCMPD    $0x06, Z0, Z1, K1
+	VPMOVM2D  K1, Z1
+	VMOVUPS   Z1, (AX)(BX*4)
+	VPMOVZXBD 16(CX)(BX*1), Z1
+	VPCMPD    $0x06, Z0, Z1, K1
+	VPMOVM2D  K1, Z1
+	VMOVUPS   Z1, 64(AX)(BX*4)
+	ADDQ      $+32, BX
+	SUBQ      $+32, DX
+	JGE       many
+
+manyend:
+	ADDQ $+32, DX
+	SUBQ $+16, DX
+	JL   oneend
+
+one:
+	VPMOVZXBD (CX)(BX*1), Z1
+	VPCMPD    $0x06, Z0, Z1, K1
+	VPMOVM2D  K1, Z1
+	VMOVUPS   Z1, (AX)(BX*4)
+	ADDQ      $+16, BX
+	SUBQ      $+16, DX
+	JGE       one
+
+oneend:
+	ADDQ        $+16, DX
+	JZ          done
+	MOVL        $-1, SI
+	BZHIL       DX, SI, SI
+	KMOVW       SI, K1
+	VPMOVZXBD.Z (CX)(BX*1), K1, Z1
+	VPCMPD      $0x06, Z0, Z1, K2
+	VPMOVM2D    K2, Z0
+	VMOVUPS     Z0, K1, (AX)(BX*4)
+
+done:
+	VZEROUPPER
+	RET
+
+// func avx512BoolFromMask(dst unsafe.Pointer, x unsafe.Pointer, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·avx512BoolFromMask(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	TESTQ        DX, DX
+	JZ           done
+	VBROADCASTSS avx512_one_00000001<>+0(SB), Z0
+	XORQ         BX, BX
+	SUBQ         $+32, DX
+	JL           manyend
+
+many:
+	VMOVUPS (CX)(BX*4), Z1
+	VPANDD  Z0, Z1, Z1
+	VPMOVDB Z1, (AX)(BX*1)
+	VMOVUPS 64(CX)(BX*4), Z1
+	VPANDD  Z0, Z1, Z1
+	VPMOVDB Z1, 16(AX)(BX*1)
+	ADDQ    $+32, BX
+	SUBQ    $+32, DX
+	JGE     many
+
+manyend:
+	ADDQ $+32, DX
+	SUBQ $+16, DX
+	JL   oneend
+
+one:
+	VMOVUPS (CX)(BX*4), Z1
+	VPANDD  Z0, Z1, Z1
+	VPMOVDB Z1, (AX)(BX*1)
+	ADDQ    $+16, BX
+	SUBQ    $+16, DX
+	JGE     one
+
+oneend:
+	ADDQ      $+16, DX
+	JZ        done
+	MOVL      $-1, SI
+	BZHIL     DX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (CX)(BX*4), K1, Z1
+	VPANDD    Z0, Z1, Z0
+	VPMOVDB   Z0, K1, (AX)(BX*1)
+
+done:
+	VZEROUPPER
+	RET

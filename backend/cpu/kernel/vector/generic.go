@@ -2,6 +2,7 @@ package vector
 
 import (
 	"math"
+	"sync"
 	"unsafe"
 
 	"github.com/polargo/polar/backend/cpu/kernel/feature"
@@ -34,11 +35,12 @@ func generic() Kernels {
 // spread is how many copies of a scalar the generic kernels make to use their loop over two vectors.
 const spread = 128
 
-func copies(value unsafe.Pointer, n int) (out [spread]uint32) {
-	v := *(*uint32)(value)
-	for i := range min(n, spread) {
-		out[i] = v
-	}
+// spreads holds memory for the copies: behind a call of a function value it would be allocated at each call.
+var spreads = sync.Pool{New: func() any { return new([spread]uint32) }}
+
+func copies(value unsafe.Pointer, n int) *[spread]uint32 {
+	out := spreads.Get().(*[spread]uint32)
+	fill(out[:min(n, spread)], *(*uint32)(value))
 	return out
 }
 
@@ -49,8 +51,9 @@ func scalarSecond(vv BinaryFunc) BinaryFunc {
 		}
 		all := copies(b, n)
 		for i := 0; i < n; i += spread {
-			vv(unsafe.Add(dst, 4*i), unsafe.Add(a, 4*i), unsafe.Pointer(&all), min(spread, n-i))
+			vv(unsafe.Add(dst, 4*i), unsafe.Add(a, 4*i), unsafe.Pointer(all), min(spread, n-i))
 		}
+		spreads.Put(all)
 	}
 }
 
@@ -61,12 +64,13 @@ func scalarFirst(vv BinaryFunc) BinaryFunc {
 		}
 		all := copies(a, n)
 		for i := 0; i < n; i += spread {
-			vv(unsafe.Add(dst, 4*i), unsafe.Pointer(&all), unsafe.Add(b, 4*i), min(spread, n-i))
+			vv(unsafe.Add(dst, 4*i), unsafe.Pointer(all), unsafe.Add(b, 4*i), min(spread, n-i))
 		}
+		spreads.Put(all)
 	}
 }
 
-// unary, binary and compare make kernels from functions of one lane; used where the function costs more than a call.
+// unary and binary make kernels from functions of one lane; used where the function costs more than a call.
 func unary[T, R lane](f func(T) R) UnaryFunc {
 	return func(dst, x unsafe.Pointer, n int) {
 		d, a := slice[R](dst, n), slice[T](x, n)

@@ -23,6 +23,9 @@ func genericMove(k *Kernels) {
 	k.Strided = strided[uint32]
 }
 
+// longRow is the number of words from which on the runtime's copy of a row is faster than the kernels of the levels.
+const longRow = 512
+
 func fill[T any](d []T, v T) {
 	for i := range d {
 		d[i] = v

@@ -130,8 +130,10 @@ func (m *machine) elementwise(name, slot, doc string, streams []stream, unroll i
 		loop("many", unroll)
 	}
 	loop("one", 1)
-	m.JZ(operand.LabelRef("done"))
-	step(0, m.tailMask(n))
+	if !m.wholeOnly {
+		m.JZ(operand.LabelRef("done"))
+		step(0, m.tailMask(n))
+	}
 	m.Label("done")
 	m.end()
 }

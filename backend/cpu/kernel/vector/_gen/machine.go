@@ -27,6 +27,7 @@ type machine struct {
 	name              string // the level
 	const32, const256 map[uint32]operand.Mem
 	held              map[uint32]op // constants in registers of this function
+	wholeOnly         bool          // no code for lanes that do not fill a vector
 	window            operand.Mem   // the table of windowMask
 	stubs             []string
 	slots             []string // assignments of the functions to fields of Kernels

@@ -8,8 +8,14 @@ func main() {
 		m.write("binary")
 		m.unaries()
 		m.ternaries()
+		m.conversions()
 		m.write("unary")
 		m.functions()
 		m.write("functions")
+		m.rows()
+		m.columns()
+		m.write("reduce")
+		m.moves()
+		m.write("move")
 	}
 }
