@@ -137,7 +137,7 @@ func (p *Plan) Scratch(workers int) int { return align + workers*roundUp(p.forwa
 func (p *Plan) vjpSize() int {
 	keys := min(keyChunk, ceil(p.KeyLen, lanes)*lanes)
 	rows := panelWidth * (p.dimPad + p.valPad)
-	return panelWidth*(2*p.Dim+p.ValueDim+2*keyBlock+statRows) + 2*rows + keys*(p.dimPad+p.valPad) + lanes
+	return panelWidth*(2*p.Dim+2*p.ValueDim+2*keyBlock+statRows) + 2*rows + keys*(p.dimPad+p.valPad) + lanes
 }
 
 // dqSize is the scratch for one range's share of dq.

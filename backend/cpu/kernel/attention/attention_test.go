@@ -193,6 +193,24 @@ func TestFiniteDifferences(t *testing.T) {
 	}
 }
 
+// TestOneKey: a probability of 1 has a gradient of exactly 0, and the output is the value.
+func TestOneKey(t *testing.T) {
+	s := square(1, 2, 1, 50, 40, true)
+	s.Window = 1
+	p := newProblem(withLayout(s, headsFirst), 4)
+	for _, level := range levels() {
+		got := p.compute(level, 1, 0)
+		if !slices.Equal(got.out[:50*40], p.v) {
+			t.Errorf("%s: the output is not the value", level)
+		}
+		for name, x := range map[string][]float32{"dq": got.dq, "dk": got.dk} {
+			if slices.ContainsFunc(x, func(x float32) bool { return x != 0 }) {
+				t.Errorf("%s: %s is not 0", level, name)
+			}
+		}
+	}
+}
+
 // TestNonFinite: NaN and infinities reach what sees them and nothing else.
 func TestNonFinite(t *testing.T) {
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {

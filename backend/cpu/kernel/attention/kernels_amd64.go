@@ -92,18 +92,17 @@ func (p *Plan) hide(s []float32, rows int, bits []uint32, shift int) {
 	}
 }
 
-func (p *Plan) dot(x, y []float32) float32 {
-	n := len(x) &^ (lanes - 1)
-	y = y[:len(x)]
+func (p *Plan) dots(x, y []float32, rows int, sums []float32) {
 	switch {
-	case n == 0:
-		return dotGeneric(x, y)
+	case rows == 0:
+		clear(sums[:lanes])
 	case p.level == feature.AVX512:
-		return dotAVX512(&x[0], &y[0], n) + dotGeneric(x[n:], y[n:])
+		dotsAVX512(column(x, rows), column(y, rows), rows, column(sums, 1))
 	case p.level == feature.AVX2:
-		return dotAVX2(&x[0], &y[0], n) + dotGeneric(x[n:], y[n:])
+		dotsAVX2(column(x, rows), column(y, rows), rows, column(sums, 1))
+	default:
+		dotsGeneric(x, y, rows, sums)
 	}
-	return dotGeneric(x, y)
 }
 
 // tile is the size of a square that transposeTile turns, 0 if there is none.

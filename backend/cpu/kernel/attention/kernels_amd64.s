@@ -739,32 +739,27 @@ done:
 DATA negInf<>+0(SB)/4, $0xff800000
 GLOBL negInf<>(SB), RODATA|NOPTR, $4
 
-// func dotAVX512(x *float32, y *float32, n int) float32
-// Requires: AVX, AVX512F, SSE
-TEXT ·dotAVX512(SB), NOSPLIT, $0-28
+// func dotsAVX512(x *float32, y *float32, rows int, sums *float32)
+// Requires: AVX, AVX512F
+TEXT ·dotsAVX512(SB), NOSPLIT, $0-32
 	MOVQ   x+0(FP), SI
-	MOVQ   y+8(FP), DX
-	MOVQ   n+16(FP), CX
+	MOVQ   y+8(FP), AX
+	MOVQ   sums+24(FP), DX
+	MOVQ   rows+16(FP), CX
 	VPXORD Z0, Z0, Z0
 
-vector:
+row:
 	TESTQ       CX, CX
 	JZ          done
 	VMOVUPS     (SI), Z2
-	VFMADD231PS (DX), Z2, Z0
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DX
-	SUBQ        $0x10, CX
-	JMP         vector
+	VFMADD231PS (AX), Z2, Z0
+	ADDQ        $0x80, SI
+	ADDQ        $0x80, AX
+	DECQ        CX
+	JMP         row
 
 done:
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VADDPS        Y1, Y0, Y0
-	VEXTRACTF128  $0x01, Y0, X1
-	VADDPS        X1, X0, X0
-	VHADDPS       X0, X0, X0
-	VHADDPS       X0, X0, X0
-	MOVSS         X0, ret+24(FP)
+	VMOVUPS Z0, (DX)
 	VZEROUPPER
 	RET
 
@@ -1353,34 +1348,31 @@ DATA laneBits<>+24(SB)/4, $0x00000040
 DATA laneBits<>+28(SB)/4, $0x00000080
 GLOBL laneBits<>(SB), RODATA|NOPTR, $32
 
-// func dotAVX2(x *float32, y *float32, n int) float32
-// Requires: AVX, FMA3, SSE
-TEXT ·dotAVX2(SB), NOSPLIT, $0-28
+// func dotsAVX2(x *float32, y *float32, rows int, sums *float32)
+// Requires: AVX, FMA3
+TEXT ·dotsAVX2(SB), NOSPLIT, $0-32
 	MOVQ   x+0(FP), SI
-	MOVQ   y+8(FP), DX
-	MOVQ   n+16(FP), CX
+	MOVQ   y+8(FP), AX
+	MOVQ   sums+24(FP), DX
+	MOVQ   rows+16(FP), CX
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-vector:
+row:
 	TESTQ       CX, CX
 	JZ          done
 	VMOVUPS     (SI), Y2
-	VFMADD231PS (DX), Y2, Y0
-	VMOVUPS     32(SI), Y3
-	VFMADD231PS 32(DX), Y3, Y1
-	ADDQ        $0x40, SI
-	ADDQ        $0x40, DX
-	SUBQ        $0x10, CX
-	JMP         vector
+	VFMADD231PS (AX), Y2, Y0
+	VMOVUPS     32(SI), Y2
+	VFMADD231PS 32(AX), Y2, Y1
+	ADDQ        $0x80, SI
+	ADDQ        $0x80, AX
+	DECQ        CX
+	JMP         row
 
 done:
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VHADDPS      X0, X0, X0
-	VHADDPS      X0, X0, X0
-	MOVSS        X0, ret+24(FP)
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
 	VZEROUPPER
 	RET
 

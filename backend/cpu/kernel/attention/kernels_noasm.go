@@ -19,7 +19,7 @@ func (p *Plan) hide(s []float32, rows int, bits []uint32, shift int) {
 	hideGeneric(s, rows, bits, shift)
 }
 
-func (p *Plan) dot(x, y []float32) float32 { return dotGeneric(x, y) }
+func (p *Plan) dots(x, y []float32, rows int, sums []float32) { dotsGeneric(x, y, rows, sums) }
 
 func (p *Plan) tile() int { return 0 }
 

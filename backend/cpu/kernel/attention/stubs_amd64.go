@@ -34,10 +34,10 @@ func scaleAVX512(s *float32, rows int, factors *float32)
 //go:noescape
 func hideAVX512(s *float32, rows int, bits *uint16)
 
-// dotAVX512 is dotGeneric for n a multiple of 16.
+// dotsAVX512 is dotsGeneric.
 //
 //go:noescape
-func dotAVX512(x *float32, y *float32, n int) float32
+func dotsAVX512(x *float32, y *float32, rows int, sums *float32)
 
 // transposeAVX512 sets dst[c][r] = src[r][c]·factors[c] for as many rows and columns as a vector has lanes.
 //
@@ -74,10 +74,10 @@ func scaleAVX2(s *float32, rows int, factors *float32)
 //go:noescape
 func hideAVX2(s *float32, rows int, bits *uint16)
 
-// dotAVX2 is dotGeneric for n a multiple of 16.
+// dotsAVX2 is dotsGeneric.
 //
 //go:noescape
-func dotAVX2(x *float32, y *float32, n int) float32
+func dotsAVX2(x *float32, y *float32, rows int, sums *float32)
 
 // transposeAVX2 sets dst[c][r] = src[r][c]·factors[c] for as many rows and columns as a vector has lanes.
 //

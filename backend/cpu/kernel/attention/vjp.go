@@ -63,7 +63,8 @@ func addTo(sum, x []float32) {
 // backward is a worker of the VJP.
 type backward struct {
 	*call
-	qt, gt, dqt  []float32 // queries and adjoints [Dim] and [ValueDim] rows of panelWidth, and dq
+	qt, dqt      []float32 // [Dim] rows of panelWidth: queries, and their gradients
+	gt, ot       []float32 // [ValueDim] rows: adjoints, and outputs
 	s, dp        []float32 // [keyBlock][panelWidth]: probabilities; the gradients of the scores
 	rowsQ, rowsG []float32 // padded copies of rows of q and dout
 	dkSum, dvSum []float32 // [keyChunk][dimPad], [keyChunk][valPad]
@@ -87,7 +88,8 @@ type rows struct {
 func newBackward(c *call, scratch []float32) *backward {
 	w := &backward{call: c}
 	cut := cutter{scratch}
-	w.qt, w.gt, w.dqt = cut.cut(c.Dim*panelWidth), cut.cut(c.ValueDim*panelWidth), cut.cut(c.Dim*panelWidth)
+	w.qt, w.dqt = cut.cut(c.Dim*panelWidth), cut.cut(c.Dim*panelWidth)
+	w.gt, w.ot = cut.cut(c.ValueDim*panelWidth), cut.cut(c.ValueDim*panelWidth)
 	w.s, w.dp = cut.cut(keyBlock*panelWidth), cut.cut(keyBlock*panelWidth)
 	w.rowsQ, w.rowsG = cut.cut(panelWidth*c.dimPad), cut.cut(panelWidth*c.valPad)
 	keys := min(keyChunk, ceil(c.KeyLen, lanes)*lanes)
@@ -163,13 +165,13 @@ func (w *backward) load(x *panel) {
 	w.b.q, w.b.ldq = padRows(w.rowsQ, w.q[q:], w.Q.Row, x.rows, w.Dim, w.dimPad)
 	w.b.g, w.b.ldg = padRows(w.rowsG, w.dout[g:], w.Out.Row, x.rows, w.ValueDim, w.valPad)
 	stats := w.stats[(x.batch*w.Heads+x.head)*w.QueryLen+x.first:][:x.rows]
-	for i := range panelWidth {
-		w.stat[i], w.delta[i] = float32(math.Inf(1)), 0 // no query: probabilities are 0
+	for i := copy(w.stat, stats); i < panelWidth; i++ {
+		w.stat[i] = float32(math.Inf(1)) // no query: probabilities are 0
 	}
-	copy(w.stat, stats)
-	for i := range stats {
-		row := g + i*w.Out.Row
-		w.delta[i] = w.dot(w.dout[row:][:w.ValueDim], w.out[row:][:w.ValueDim])
+	w.pack(w.ot, w.out[g:], w.Out.Row, x.rows, w.ValueDim, 1)
+	for at := 0; at < panelWidth; at += lanes {
+		first := min(at, len(w.ot))
+		w.dots(w.ot[first:], w.gt[first:], w.ValueDim, w.delta[at:])
 	}
 }
 

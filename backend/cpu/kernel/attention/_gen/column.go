@@ -185,6 +185,26 @@ func (k kind) scale() {
 	end()
 }
 
+// dots adds up the products of two columns.
+func (k kind) dots() {
+	k.begin("dots", "func(x, y *float32, rows int, sums *float32)", "is dotsGeneric.")
+	x, y, sums := arg("x", reg.RSI), arg("y", reg.RAX), arg("sums", reg.RDX)
+	arg("rows", reg.RCX)
+	for h := range k.halves() {
+		k.zero(k.vec(h))
+	}
+	loop(step(x, y), func() {
+		for h := range k.halves() {
+			VMOVUPS(at(x, h*k.size()), k.vec(2))
+			VFMADD231PS(at(y, h*k.size()), k.vec(2), k.vec(h))
+		}
+	})
+	for h := range k.halves() {
+		VMOVUPS(k.vec(h), at(sums, h*k.size()))
+	}
+	end()
+}
+
 // hide writes -Inf where bits are 0.
 func (k kind) hide() {
 	k.begin("hide", "func(s *float32, rows int, bits *uint16)", "is hideGeneric; bits are those of the column in the first row's.")

@@ -27,7 +27,7 @@ func main() {
 		k.grad()
 		k.scale()
 		k.hide()
-		k.dot()
+		k.dots()
 		k.transpose()
 	}
 	Generate()

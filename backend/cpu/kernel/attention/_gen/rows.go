@@ -6,39 +6,6 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// dot adds up the products of two rows of whole vectors: four sums a vector wide, then their lanes.
-func (k kind) dot() {
-	k.begin("dot", "func(x, y *float32, n int) float32", "is dotGeneric for n a multiple of 16.")
-	x, y := arg("x", reg.RSI), arg("y", reg.RDX)
-	n := arg("n", reg.RCX)
-	for h := range k.halves() {
-		k.zero(k.vec(h))
-	}
-	Label("vector")
-	TESTQ(n, n)
-	JZ(LabelRef("done"))
-	for h := range k.halves() {
-		VMOVUPS(at(x, h*k.size()), k.vec(2+h))
-		VFMADD231PS(at(y, h*k.size()), k.vec(2+h), k.vec(h))
-	}
-	ADDQ(Imm(64), x)
-	ADDQ(Imm(64), y)
-	SUBQ(Imm(16), n)
-	JMP(LabelRef("vector"))
-	Label("done")
-	if k.zmm {
-		VEXTRACTF64X4(Imm(1), k.vec(0), k.vec(1).AsY())
-	}
-	a, b := reg.Y0, reg.Y1
-	VADDPS(b, a, a)
-	VEXTRACTF128(Imm(1), a, reg.X1)
-	VADDPS(reg.X1, reg.X0, reg.X0)
-	VHADDPS(reg.X0, reg.X0, reg.X0)
-	VHADDPS(reg.X0, reg.X0, reg.X0)
-	Store(reg.X0, ReturnIndex(0))
-	end()
-}
-
 // transpose turns a square of a vector's size.
 func (k kind) transpose() {
 	k.begin("transpose", "func(dst *float32, ldd int, src *float32, lds int, factors *float32)",
