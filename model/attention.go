@@ -10,8 +10,12 @@ import (
 	"github.com/polargo/polar/internal/vjp"
 )
 
-// batchShape is the shape of a batch: rows of length tokens.
-type batchShape struct{ rows, length int }
+// batchShape is the shape of a batch: rows of length tokens. tokensFirst says that heads are kept as [B, T, heads, h], not as
+// [B, heads, T, h].
+type batchShape struct {
+	rows, length int
+	tokensFirst  bool
+}
 
 func (s batchShape) tokens() int { return s.rows * s.length }
 
@@ -34,9 +38,10 @@ func blockRows(length int) int {
 	return max(attentionRows, (length+attentionBlocks-1)/attentionBlocks)
 }
 
-// mask says which keys each query of a block sees.
+// mask says which keys each query of a block sees: fused where the backend attends itself, else blocks.
 type mask struct {
 	blocks []maskBlock
+	fused  *compute.ScaledDotProductAttentionConfig
 }
 
 // maskBlock is for queries from (included) to (excluded) and keys first to "to".
@@ -45,9 +50,20 @@ type maskBlock struct {
 	add             *Node // float32 [B·key/value heads, group·(to-from), to-first], 0 or masked
 }
 
+// fusedAttention says whether the graph's backend attends to float32 in one operation that never holds the scores, and has its
+// gradient. XLA has them where there is cuDNN, but for half precision only.
+func fusedAttention(g *Graph) bool {
+	has := g.Backend().Capabilities().Operations
+	return has[compute.OpTypeFusedScaledDotProductAttention] && has[compute.OpTypeFusedScaledDotProductAttentionVJP] &&
+		g.Backend().Name() != "xla"
+}
+
 // newMask builds the causal mask of a batch: a query sees keys of its own segment, at most window (0: any number) tokens
 // back from itself included. segments is int32 [B, T], nil for one segment a row.
 func newMask(g *Graph, c Config, shape batchShape, segments *Node) *mask {
+	if shape.tokensFirst {
+		return newFusedMask(g, c, shape, segments)
+	}
 	m := &mask{}
 	rows := blockRows(shape.length)
 	for from := 0; from < shape.length; from += rows {
@@ -70,6 +86,21 @@ func newMask(g *Graph, c Config, shape batchShape, segments *Node) *mask {
 		m.blocks = append(m.blocks, maskBlock{from: from, to: to, first: first, add: add})
 	}
 	return m
+}
+
+// newFusedMask is newMask for fused attention of queries that come scaled. What is more than causality is a bool mask
+// [B or 1, 1, T, T].
+func newFusedMask(g *Graph, c Config, shape batchShape, segments *Node) *mask {
+	config := &compute.ScaledDotProductAttentionConfig{Scale: 1, Causal: segments == nil && c.SlidingWindow == 0}
+	if config.Causal {
+		return &mask{fused: config}
+	}
+	seen := ExpandAxes(positionMask(g, 0, shape.length, 0, c.SlidingWindow), 0, 1)
+	if segments != nil {
+		seen = LogicalAnd(seen, Equal(ExpandAxes(segments, 1, 3), ExpandAxes(segments, 1, 2)))
+	}
+	config.Mask = InternalBackendOutputs(seen)[0]
+	return &mask{fused: config}
 }
 
 // positionMask is true where query row (from + i) sees key (first + j) by position.
@@ -103,9 +134,21 @@ func (m *mask) constants() []*Node {
 	return out
 }
 
-// attend returns softmax(q kᵀ + mask) v for scaled queries q [B·kv, group, T, h] and keys and values [B·kv, T, h], block by
+// attend returns the attention's output [B·T, heads·h] for scaled queries, keys and values as splitHeads gives them.
+func attend(q, k, v *Node, shape batchShape, m *mask) *Node {
+	if m.fused != nil {
+		y, _ := BackendFusedScaledDotProductAttention(q, k, v, compute.AttentionAxesLayoutBSHD, m.fused)
+		return Reshape(y, shape.tokens(), -1)
+	}
+	d, kv := q.Shape().Dimensions, k.Shape().Dim(1)
+	grouped := func(x *Node) *Node { return Reshape(x, d[0]*kv, d[2], d[3]) }
+	y := attendBlocks(Reshape(q, d[0]*kv, d[1]/kv, d[2], d[3]), grouped(k), grouped(v), m)
+	return mergeHeads(Reshape(y, d...))
+}
+
+// attendBlocks returns softmax(q kᵀ + mask) v for scaled queries q [B·kv, group, T, h] and keys and values [B·kv, T, h], block by
 // block of queries: [B·kv, group, T, h]. For the backward pass it keeps the probabilities.
-func attend(q, k, v *Node, m *mask) *Node {
+func attendBlocks(q, k, v *Node, m *mask) *Node {
 	blocks := make([]*attentionBlock, len(m.blocks))
 	forward := func() *Node {
 		outputs := make([]*Node, len(blocks))
@@ -203,12 +246,16 @@ func joinAxis(parts []*Node, axis int) *Node {
 	return Concatenate(parts, axis)
 }
 
-// splitHeads turns x [B·T, heads·h] into [B, heads, T, h].
+// splitHeads turns x [B·T, heads·h] into [B, heads, T, h], or [B, T, heads, h] if the shape says so.
 func splitHeads(x *Node, shape batchShape, heads int) *Node {
-	return TransposeAllAxes(Reshape(x, shape.rows, shape.length, heads, -1), 0, 2, 1, 3)
+	x = Reshape(x, shape.rows, shape.length, heads, -1)
+	if shape.tokensFirst {
+		return x
+	}
+	return TransposeAllAxes(x, 0, 2, 1, 3)
 }
 
-// mergeHeads is the inverse of splitHeads.
+// mergeHeads turns x [B, heads, T, h] into [B·T, heads·h].
 func mergeHeads(x *Node) *Node {
 	d := x.Shape().Dimensions
 	return Reshape(TransposeAllAxes(x, 0, 2, 1, 3), d[0]*d[2], d[1]*d[3])

@@ -65,7 +65,16 @@ func (c attendCase) graph(x []*Node) *Node {
 		}
 		segments = Const(g, tensors.FromFlatDataAndDimensions(all, c.rows, c.length))
 	}
-	return attend(x[0], x[1], x[2], newMask(g, c.config(), batchShape{c.rows, c.length}, segments))
+	shape := batchShape{rows: c.rows, length: c.length, tokensFirst: fusedAttention(g)}
+	m := newMask(g, c.config(), shape, segments)
+	if !shape.tokensFirst {
+		return attendBlocks(x[0], x[1], x[2], m)
+	}
+	tokensFirst := func(x *Node) *Node {
+		return TransposeAllAxes(Reshape(x, c.rows, -1, c.length, attendHeadDim), 0, 2, 1, 3)
+	}
+	y := attend(tokensFirst(x[0]), tokensFirst(x[1]), tokensFirst(x[2]), shape, m)
+	return Reshape(TransposeAllAxes(Reshape(y, c.rows, c.length, c.heads, -1), 0, 2, 1, 3), x[0].Shape().Dimensions...)
 }
 
 func (c attendCase) test(t *testing.T) {

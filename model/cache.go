@@ -29,7 +29,7 @@ func (d *Decoder) extend(store *mlmodel.Store, opts Options, tokens, start, last
 	g := tokens.Graph()
 	count, capacity := tokens.Shape().Dim(1), cache[0].Shape().Dim(1)
 	e := &extension{cache: cache}
-	e.pass = pass{Decoder: d, store: store, opts: opts, graph: g, shape: batchShape{1, count}}
+	e.pass = pass{Decoder: d, store: store, opts: opts, graph: g, shape: batchShape{rows: 1, length: count}}
 	e.positions = Add(Iota(g, shapes.Make(dtypes.Int32, 1, count), 1), start)
 	if d.cfg.Positions == Rotary {
 		e.rope = newRotary(g, d.cfg, e.shape, capacity, e.positions)

@@ -36,7 +36,8 @@ func (d *Decoder) Logits(store *mlmodel.Store, in Inputs, opts Options) *Node {
 func (d *Decoder) begin(store *mlmodel.Store, in Inputs, opts Options) *pass {
 	checkInput("tokens", in.Tokens, in.Tokens, dtypes.Int32)
 	dims := in.Tokens.Shape().Dimensions
-	p := &pass{Decoder: d, store: store, opts: opts, graph: in.Tokens.Graph(), shape: batchShape{dims[0], dims[1]}}
+	p := &pass{Decoder: d, store: store, opts: opts, graph: in.Tokens.Graph()}
+	p.shape = batchShape{rows: dims[0], length: dims[1], tokensFirst: fusedAttention(p.graph)}
 	for name, x := range map[string]*Node{"segments": in.Segments, "positions": in.Positions} {
 		if x != nil {
 			checkInput(name, x, in.Tokens, dtypes.Int32)
@@ -178,8 +179,7 @@ func (p *pass) headNorm(module string, x *Node) *Node {
 	return Reshape(p.norm(module, p.cfg.QKNorm, Reshape(x, -1, p.cfg.HeadDim)), dims...)
 }
 
-// positioned splits queries and keys [B·T, heads·h] into heads, [B, heads, T, h], norms and rotates them; the queries
-// come scaled.
+// positioned splits queries and keys [B·T, heads·h] into heads, norms and rotates them; the queries come scaled.
 func (p *pass) positioned(b *block, q, k *Node) (*Node, *Node) {
 	q = splitHeads(p.headNorm(b.qNorm, q), p.shape, p.cfg.Heads)
 	k = splitHeads(p.headNorm(b.kNorm, k), p.shape, p.cfg.KVHeads)
@@ -193,11 +193,7 @@ func (p *pass) attention(b *block, x *Node) *Node {
 	q, k, v := p.project(b, x)
 	q, k = p.positioned(b, q, k)
 	v = splitHeads(v, p.shape, p.cfg.KVHeads)
-	c, n := p.cfg, p.shape.rows*p.cfg.KVHeads
-	grouped := func(x *Node) *Node { return Reshape(x, n, p.shape.length, c.HeadDim) }
-	y := attend(Reshape(q, n, c.Heads/c.KVHeads, p.shape.length, c.HeadDim), grouped(k), grouped(v), p.mask)
-	merged := mergeHeads(Reshape(y, p.shape.rows, c.Heads, p.shape.length, c.HeadDim))
-	return p.linear(b.o, b.oBias, merged)
+	return p.linear(b.o, b.oBias, attend(q, k, v, p.shape, p.mask))
 }
 
 // constants lists the shared nodes that need no gradient.

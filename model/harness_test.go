@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
@@ -54,7 +55,13 @@ func wide(values []float32) []float64 {
 // run executes a graph of the arguments, with store's variables, and returns the values of its float outputs.
 func run(t testing.TB, store *mlmodel.Store, args []any, build func(in []*Node) []*Node) [][]float32 {
 	t.Helper()
-	out, err := mlmodel.CallOnceN(check.Backend(t), store, func(_ *mlmodel.Scope, in []*Node) []*Node { return build(in) }, args...)
+	return runOn(t, check.Backend(t), store, args, build)
+}
+
+// runOn is run on a backend.
+func runOn(t testing.TB, b compute.Backend, store *mlmodel.Store, args []any, build func(in []*Node) []*Node) [][]float32 {
+	t.Helper()
+	out, err := mlmodel.CallOnceN(b, store, func(_ *mlmodel.Scope, in []*Node) []*Node { return build(in) }, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

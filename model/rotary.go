@@ -8,7 +8,8 @@ import (
 
 // rotary rotates queries and keys by their positions. Ref: Su et al. 2021, arXiv 2104.09864, in the layout of halves.
 type rotary struct {
-	// Tables of the shape of what they rotate, [B, heads, T, head dimension]; those of the queries carry the attention's scale.
+	// Tables of the shape of what they rotate, [B, heads, T, head dimension], or [B or 1, T, 1, head dimension] for tokens first;
+	// those of the queries carry the attention's scale.
 	cosQ, sinQ, cosK, sinK *Node
 	// swap is the matrix for which x·swap is x with its halves exchanged and the first one negated, [h, h].
 	swap *Node
@@ -68,6 +69,9 @@ func newRotary(g *Graph, c Config, shape batchShape, count int, positions *Node)
 		} else {
 			node = Reshape(Gather(node, ExpandAxes(positions, -1)), shape.rows, shape.length*c.HeadDim)
 		}
+		if shape.tokensFirst {
+			return Reshape(node, -1, shape.length, 1, c.HeadDim)
+		}
 		return Reshape(repeat(node, shape.rows, heads), shape.rows, heads, shape.length, c.HeadDim)
 	}
 	r := &rotary{}
@@ -101,7 +105,7 @@ func (r *rotary) rotate(x, cos, sin *Node) *Node {
 	return Add(Mul(x, cos), Mul(swapped, sin))
 }
 
-// queries rotates and scales queries [B, heads, T, h]; keys rotates keys [B, key/value heads, T, h].
+// queries rotates and scales queries as splitHeads gives them; keys rotates keys.
 func (r *rotary) queries(x *Node) *Node { return r.rotate(x, r.cosQ, r.sinQ) }
 func (r *rotary) keys(x *Node) *Node    { return r.rotate(x, r.cosK, r.sinK) }
 

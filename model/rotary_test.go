@@ -38,7 +38,7 @@ func rotated(t *testing.T, r Rope, q, k array, positions []int32) [][]float32 {
 		if positions != nil {
 			at = Const(in[0].Graph(), tensors.FromFlatDataAndDimensions(positions, rotaryRows, rotaryLength))
 		}
-		r := newRotary(in[0].Graph(), c, batchShape{rotaryRows, rotaryLength}, rotaryLength, at)
+		r := newRotary(in[0].Graph(), c, batchShape{rows: rotaryRows, length: rotaryLength}, rotaryLength, at)
 		return []*Node{r.queries(in[0]), r.keys(in[1])}
 	})
 }
