@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/gomlx/compute"
 	"github.com/polargo/polar/backend/cpu/compile"
@@ -47,18 +48,26 @@ func native(b *Backend, main *ir.Function) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &compiled{p, b.engine}, nil
+	return &compiled{program: p, engine: b.engine, pool: b.pool}, nil
 }
 
 // compiled is a program on the backend's engine.
 type compiled struct {
 	program *program.Program
 	engine  *program.Engine
+	pool    *pool
+	fits    atomic.Bool // the machine had memory for the program's arena
 }
 
 func (c *compiled) Donations() []int { return c.program.Donated }
 
 func (c *compiled) Run(inputs, outputs [][]byte, _ []int) error {
+	if !c.fits.Load() {
+		if err := c.pool.reserve(int64(c.program.Arena)); err != nil {
+			return err
+		}
+		c.fits.Store(true)
+	}
 	return c.program.Run(c.engine, inputs, outputs)
 }
 
