@@ -10,7 +10,7 @@ type dots[T float32 | float64] struct {
 
 // dotBlock computes columns n0 to n1 of a product of few rows.
 func (r *runner[T]) dotBlock(w *worker[T], product, n0, n1 int) {
-	r.kernels.dots(&dots[T]{a: r.left[r.aOff[product]:], b: r.right[r.bOff[product]+n0*r.b.Col:], c: w.c, m: r.m, n: n1 - n0, k: r.k,
+	r.kernels.dots(&dots[T]{a: r.left[r.aOff[product]:], b: r.right[r.bOff[product]+n0*r.b.Col:], c: w.c, m: r.m, n: n1 - n0, k: r.spec.K,
 		aRow: r.a.Row, bCol: r.b.Col, cRow: n1 - n0})
 	r.scatter(w.c, product, 0, r.m, n0, n1, r.spec.Accumulate)
 	if r.epilogue != nil {

@@ -66,10 +66,10 @@ type Plan[T float32 | float64] struct {
 	aRows  bool // row by row, a panel at a time; else it is packed by blocks
 	tile   bool // C is computed in scratch and copied element by element
 	dots   bool // by dot products along K instead of panels
-	parts  int  // chunks of K that are tasks of their own and summed afterwards; 1: none
 	kc     int  // terms in a pass
 	nc, ks int  // columns and terms whose packed B is in scratch at once, bShared
 	mb, nb int  // size of a block
+	ma     int  // rows of A packed at a time
 	group  int  // products in a task
 }
 
@@ -125,11 +125,8 @@ func (p *Plan[T]) Flops() float64 {
 // Kernel names the kernel and the case chosen, for tests and profiles, as "avx512/f32 shared b, copied a".
 func (p *Plan[T]) Kernel() string {
 	name := p.kernels.name
-	switch {
-	case p.dots:
+	if p.dots {
 		return name + " dots" + p.swap()
-	case p.parts > 1:
-		name += " parts of k,"
 	}
 	name += " " + bModes[p.bMode] + " b"
 	if p.aCopy {

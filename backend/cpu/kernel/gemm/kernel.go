@@ -34,13 +34,15 @@ type strip[T float32 | float64] struct {
 
 // kernels is what a level has for a type.
 type kernels[T float32 | float64] struct {
-	name   string
-	mr, nr int // most rows of a panel; columns of a strip
-	panel  func(*panel[T])
-	pairs  bool            // A and B are packed as pairs of bfloat16
-	copy   func(*strip[T]) // colStride 1; nil: plain Go
-	turn   func(*strip[T]) // rowStride 1, cols up to width; nil: plain Go
-	dots   func(*dots[T])
+	name    string
+	mr, nr  int // most rows of a panel; columns of a strip
+	panel   func(*panel[T])
+	pairs   bool            // A and B are packed as pairs of bfloat16
+	copy    func(*strip[T]) // colStride 1; nil: plain Go
+	turn    func(*strip[T]) // rowStride 1, cols up to width; nil: plain Go
+	dots    func(*dots[T])
+	dotRows int             // most rows of dots
+	round   func(*strip[T]) // pairs along rows: dst[i*dstRow+k/2] from src[i*rowStride+k], i < rows and k < cols
 }
 
 func (k *kernels[T]) terms() int {
@@ -137,7 +139,7 @@ func kernelsOf[T float32 | float64](level feature.Level, bf16 bool) kernels[T] {
 	if _, double := any(T(0)).(float64); double {
 		name = "generic/f64"
 	}
-	return kernels[T]{name: name, mr: 4, nr: 8, panel: panelGeneric[T], dots: dotsGeneric[T]}
+	return kernels[T]{name: name, mr: 4, nr: 8, panel: panelGeneric[T], dots: dotsGeneric[T], dotRows: 3}
 }
 
 // panelGeneric is the kernel in plain Go: tiles of 2 x 4.

@@ -13,27 +13,25 @@ import (
 // assembled returns the kernels in assembly of a level for a type.
 func assembled[T float32 | float64](level feature.Level, bf16 bool) (kernels[T], bool) {
 	_, double := any(T(0)).(float64)
-	k := kernels[T]{dots: dotsGeneric[T]}
 	switch {
 	case level == feature.AVX512 && double:
-		k.name, k.mr, k.nr = "avx512/f64", 12, 16
-		k.panel, k.copy, k.turn = onPanel[T](panelsF64x512), onStrip[T](copyF64x512), onStrip[T](turnF64x512)
-		k.dots = onDots[T](dotsF64x512)
+		return kernels[T]{name: "avx512/f64", mr: 12, nr: 16, panel: onPanel[T](panelsF64x512), copy: onStrip[T](copyF64x512),
+			turn: onStrip[T](turnF64x512), dots: onDots[T](dotsF64x512), dotRows: 6}, true
 	case level == feature.AVX512 && bf16 && feature.BF16(level):
-		k.name, k.mr, k.nr, k.pairs = "avx512/bf16", 12, 32, true
-		k.panel, k.copy, k.turn = onPanel[T](panelsBF16x512), onStrip[T](copyBF16x512), onStrip[T](turnBF16x512)
+		return kernels[T]{name: "avx512/bf16", mr: 12, nr: 32, pairs: true, panel: onPanel[T](panelsBF16x512),
+			copy: onStrip[T](copyBF16x512), turn: onStrip[T](turnBF16x512), round: onStrip[T](roundBF16x512),
+			dots: onDots[T](dotsBF16x512), dotRows: 6}, true
 	case level == feature.AVX512:
-		k.name, k.mr, k.nr = "avx512/f32", 12, 32
-		k.panel, k.copy, k.turn = onPanel[T](panelsF32x512), onStrip[T](copyF32x512), onStrip[T](turnF32x512)
-		k.dots = onDots[T](dotsF32x512)
+		return kernels[T]{name: "avx512/f32", mr: 12, nr: 32, panel: onPanel[T](panelsF32x512), copy: onStrip[T](copyF32x512),
+			turn: onStrip[T](turnF32x512), dots: onDots[T](dotsF32x512), dotRows: 6}, true
 	case level == feature.AVX2 && double:
-		k.name, k.mr, k.nr, k.panel = "avx2/f64", 6, 8, onPanel[T](panelsF64x256)
+		return kernels[T]{name: "avx2/f64", mr: 6, nr: 8, panel: onPanel[T](panelsF64x256), copy: onStrip[T](copyF64x256),
+			turn: onStrip[T](turnF64x256), dots: onDots[T](dotsF64x256), dotRows: 2}, true
 	case level == feature.AVX2:
-		k.name, k.mr, k.nr, k.panel = "avx2/f32", 6, 16, onPanel[T](panelsF32x256)
-	default:
-		return k, false
+		return kernels[T]{name: "avx2/f32", mr: 6, nr: 16, panel: onPanel[T](panelsF32x256), copy: onStrip[T](copyF32x256),
+			turn: onStrip[T](turnF32x256), dots: onDots[T](dotsF32x256), dotRows: 2}, true
 	}
-	return k, true
+	return kernels[T]{}, false
 }
 
 func onPanel[T float32 | float64](kernels []func(*byte)) func(*panel[T]) {
@@ -58,8 +56,12 @@ var (
 		panelBF16x512m6, panelBF16x512m7, panelBF16x512m8, panelBF16x512m9, panelBF16x512m10, panelBF16x512m11, panelBF16x512m12}
 	panelsF32x256 = []func(*byte){nil, panelF32x256m1, panelF32x256m2, panelF32x256m3, panelF32x256m4, panelF32x256m5, panelF32x256m6}
 	panelsF64x256 = []func(*byte){nil, panelF64x256m1, panelF64x256m2, panelF64x256m3, panelF64x256m4, panelF64x256m5, panelF64x256m6}
-	dotsF32x512   = []func(*byte){nil, dotsF32x512m1, dotsF32x512m2, dotsF32x512m3}
-	dotsF64x512   = []func(*byte){nil, dotsF64x512m1, dotsF64x512m2, dotsF64x512m3}
+	dotsF32x512   = []func(*byte){nil, dotsF32x512m1, dotsF32x512m2, dotsF32x512m3, dotsF32x512m4, dotsF32x512m5, dotsF32x512m6}
+	dotsF64x512   = []func(*byte){nil, dotsF64x512m1, dotsF64x512m2, dotsF64x512m3, dotsF64x512m4, dotsF64x512m5, dotsF64x512m6}
+	dotsBF16x512  = []func(*byte){nil, dotsBF16x512m1, dotsBF16x512m2, dotsBF16x512m3, dotsBF16x512m4, dotsBF16x512m5,
+		dotsBF16x512m6}
+	dotsF32x256 = []func(*byte){nil, dotsF32x256m1, dotsF32x256m2}
+	dotsF64x256 = []func(*byte){nil, dotsF64x256m1, dotsF64x256m2}
 )
 
 // peakLoop is a loop of multiply-adds and its operations in a turn: 12 vectors, of which every lane counts two (four for pairs).

@@ -89,6 +89,21 @@ func dotsF32x512m2(x *byte)
 //go:noescape
 func dotsF32x512m3(x *byte)
 
+// dotsF32x512m4 multiplies 4 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF32x512m4(x *byte)
+
+// dotsF32x512m5 multiplies 5 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF32x512m5(x *byte)
+
+// dotsF32x512m6 multiplies 6 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF32x512m6(x *byte)
+
 // peakF32x512 does 12 independent multiply-adds of a register in each turn.
 func peakF32x512(turns int)
 
@@ -177,6 +192,21 @@ func dotsF64x512m2(x *byte)
 //go:noescape
 func dotsF64x512m3(x *byte)
 
+// dotsF64x512m4 multiplies 4 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF64x512m4(x *byte)
+
+// dotsF64x512m5 multiplies 5 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF64x512m5(x *byte)
+
+// dotsF64x512m6 multiplies 6 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF64x512m6(x *byte)
+
 // peakF64x512 does 12 independent multiply-adds of a register in each turn.
 func peakF64x512(turns int)
 
@@ -250,6 +280,41 @@ func copyBF16x512(s *byte)
 //go:noescape
 func turnBF16x512(s *byte)
 
+// roundBF16x512 rounds rows to pairs along them; s is a *strip.
+//
+//go:noescape
+func roundBF16x512(s *byte)
+
+// dotsBF16x512m1 multiplies 1 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsBF16x512m1(x *byte)
+
+// dotsBF16x512m2 multiplies 2 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsBF16x512m2(x *byte)
+
+// dotsBF16x512m3 multiplies 3 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsBF16x512m3(x *byte)
+
+// dotsBF16x512m4 multiplies 4 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsBF16x512m4(x *byte)
+
+// dotsBF16x512m5 multiplies 5 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsBF16x512m5(x *byte)
+
+// dotsBF16x512m6 multiplies 6 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsBF16x512m6(x *byte)
+
 // peakBF16x512 does 12 independent multiply-adds of a register in each turn.
 func peakBF16x512(turns int)
 
@@ -283,6 +348,26 @@ func panelF32x256m5(x *byte)
 //go:noescape
 func panelF32x256m6(x *byte)
 
+// copyF32x256 packs strips with colStride 1; s is a *strip.
+//
+//go:noescape
+func copyF32x256(s *byte)
+
+// turnF32x256 packs a strip with rowStride 1; s is a *strip.
+//
+//go:noescape
+func turnF32x256(s *byte)
+
+// dotsF32x256m1 multiplies 1 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF32x256m1(x *byte)
+
+// dotsF32x256m2 multiplies 2 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF32x256m2(x *byte)
+
 // peakF32x256 does 12 independent multiply-adds of a register in each turn.
 func peakF32x256(turns int)
 
@@ -315,6 +400,26 @@ func panelF64x256m5(x *byte)
 //
 //go:noescape
 func panelF64x256m6(x *byte)
+
+// copyF64x256 packs strips with colStride 1; s is a *strip.
+//
+//go:noescape
+func copyF64x256(s *byte)
+
+// turnF64x256 packs a strip with rowStride 1; s is a *strip.
+//
+//go:noescape
+func turnF64x256(s *byte)
+
+// dotsF64x256m1 multiplies 1 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF64x256m1(x *byte)
+
+// dotsF64x256m2 multiplies 2 contiguous rows by contiguous columns; x is a *dots.
+//
+//go:noescape
+func dotsF64x256m2(x *byte)
 
 // peakF64x256 does 12 independent multiply-adds of a register in each turn.
 func peakF64x256(turns int)

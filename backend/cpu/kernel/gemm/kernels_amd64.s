@@ -150,12 +150,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most1
+	MOVQ  $0x00000010, CX
+
+most1:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -197,7 +202,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most2
+	MOVQ $0x00000010, CX
+
+most2:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -446,12 +456,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most3
+	MOVQ  $0x00000010, CX
+
+most3:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -510,7 +525,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most4
+	MOVQ $0x00000010, CX
+
+most4:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -837,12 +857,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most5
+	MOVQ  $0x00000010, CX
+
+most5:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -918,7 +943,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most6
+	MOVQ $0x00000010, CX
+
+most6:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -1273,12 +1303,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most7
+	MOVQ  $0x00000010, CX
+
+most7:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -1371,7 +1406,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most8
+	MOVQ $0x00000010, CX
+
+most8:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -1730,12 +1770,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most9
+	MOVQ  $0x00000010, CX
+
+most9:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -1845,7 +1890,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most10
+	MOVQ $0x00000010, CX
+
+most10:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -2264,12 +2314,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most11
+	MOVQ  $0x00000010, CX
+
+most11:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -2399,7 +2454,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most12
+	MOVQ $0x00000010, CX
+
+most12:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -2832,12 +2892,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most13
+	MOVQ  $0x00000010, CX
+
+most13:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -2984,7 +3049,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most14
+	MOVQ $0x00000010, CX
+
+most14:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -3465,12 +3535,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most15
+	MOVQ  $0x00000010, CX
+
+most15:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -3634,7 +3709,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most16
+	MOVQ $0x00000010, CX
+
+most16:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -3934,12 +4014,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most17
+	MOVQ  $0x00000010, CX
+
+most17:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -4120,7 +4205,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most18
+	MOVQ $0x00000010, CX
+
+most18:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -4446,12 +4536,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most19
+	MOVQ  $0x00000010, CX
+
+most19:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -4649,7 +4744,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most20
+	MOVQ $0x00000010, CX
+
+most20:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -5004,12 +5104,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most21
+	MOVQ  $0x00000010, CX
+
+most21:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -5227,7 +5332,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most22
+	MOVQ $0x00000010, CX
+
+most22:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -5611,12 +5721,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most23
+	MOVQ  $0x00000010, CX
+
+most23:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -5851,7 +5966,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most24
+	MOVQ $0x00000010, CX
+
+most24:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -6009,32 +6129,58 @@ TEXT ·copyF32x512(SB), NOSPLIT, $0-8
 	MOVQ 48(DI), R8
 	MOVQ 96(DI), R13
 	MOVQ R13, CX
-	CMPQ CX, $0x20
-	JLE  masks1
-	MOVQ $0x00000020, CX
+	CMPQ CX, $0x10
+	JLE  most25
+	MOVQ $0x00000010, CX
 
-masks1:
+most25:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K1
-	SHRQ  $0x10, AX
+	MOVQ  R13, CX
+	SUBQ  $0x10, CX
+	JGE   positive26
+	XORL  CX, CX
+
+positive26:
+	CMPQ CX, $0x10
+	JLE  most27
+	MOVQ $0x00000010, CX
+
+most27:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
 	KMOVW AX, K2
 	MOVQ  56(DI), AX
 	XORL  DX, DX
 	DIVQ  R13
 	MOVQ  DX, R11
 	MOVQ  R11, CX
-	CMPQ  CX, $0x20
-	JLE   masks2
-	MOVQ  $0x00000020, CX
+	CMPQ  CX, $0x10
+	JLE   most28
+	MOVQ  $0x00000010, CX
 
-masks2:
+most28:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K3
-	SHRQ  $0x10, AX
+	MOVQ  R11, CX
+	SUBQ  $0x10, CX
+	JGE   positive29
+	XORL  CX, CX
+
+positive29:
+	CMPQ CX, $0x10
+	JLE  most30
+	MOVQ $0x00000010, CX
+
+most30:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
 	KMOVW AX, K4
 	MOVQ  24(DI), SI
 	MOVQ  (DI), DX
@@ -6061,7 +6207,7 @@ strip:
 	VMOVUPS 64(AX), Z1
 	VMOVUPS Z0, (BX)
 	VMOVUPS Z1, 64(BX)
-	ADDQ    $0x80, AX
+	ADDQ    $0x00000080, AX
 	ADDQ    R12, BX
 	JMP     strip
 
@@ -6261,29 +6407,25 @@ rest:
 
 edge:
 	MOVQ R11, CX
-	CMPQ CX, $0x20
-	JLE  masks4
-	MOVQ $0x00000020, CX
+	CMPQ CX, $0x10
+	JLE  most31
+	MOVQ $0x00000010, CX
 
-masks4:
+most31:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K3
-	SHRQ  $0x10, AX
-	KMOVW AX, K4
 	MOVQ  R12, CX
-	CMPQ  CX, $0x20
-	JLE   masks5
-	MOVQ  $0x00000020, CX
+	CMPQ  CX, $0x10
+	JLE   most32
+	MOVQ  $0x00000010, CX
 
-masks5:
+most32:
 	MOVQ      $0x00000001, AX
 	SHLQ      CL, AX
 	DECQ      AX
 	KMOVW     AX, K1
-	SHRQ      $0x10, AX
-	KMOVW     AX, K2
 	MOVQ      SI, BX
 	VPXORD    Z0, Z0, Z0
 	VPXORD    Z1, Z1, Z1
@@ -6304,66 +6446,66 @@ masks5:
 	VMOVUPS.Z (BX), K1, Z0
 	ADDQ      R10, BX
 	CMPQ      R11, $0x01
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z1
 	ADDQ      R10, BX
 	CMPQ      R11, $0x02
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z2
 	ADDQ      R10, BX
 	CMPQ      R11, $0x03
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z3
 	ADDQ      R10, BX
 	CMPQ      R11, $0x04
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z4
 	ADDQ      R10, BX
 	CMPQ      R11, $0x05
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z5
 	ADDQ      R10, BX
 	CMPQ      R11, $0x06
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x07
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z7
 	ADDQ      R10, BX
 	CMPQ      R11, $0x08
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z8
 	ADDQ      R10, BX
 	CMPQ      R11, $0x09
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z9
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0a
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z10
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0b
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z11
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0c
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z12
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0d
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z13
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0e
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z14
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0f
-	JLE       square6Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z15
 
-square6Loaded:
+edgeLoaded:
 	VUNPCKLPS  Z1, Z0, Z16
 	VUNPCKHPS  Z1, Z0, Z17
 	VUNPCKLPS  Z3, Z2, Z18
@@ -6431,99 +6573,102 @@ square6Loaded:
 	VMOVUPS    Z0, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x01
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z1, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x02
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z2, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x03
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z3, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x04
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z4, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x05
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z5, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x06
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z6, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x07
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z7, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x08
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z8, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x09
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z9, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0a
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z10, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0b
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z11, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0c
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z12, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0d
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z13, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0e
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z14, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0f
-	JLE        square6Stored
+	JLE        edgeStored
 	VMOVUPS    Z15, K3, (DX)
 	ADDQ       R9, DX
 
-square6Stored:
+edgeStored:
 	ADDQ $0x40, SI
 	SUBQ $0x10, R12
 	SUBQ $0x10, R8
 	JG   edge
 
 next:
-	MOVQ R10, AX
-	SHLQ $0x04, AX
-	ADDQ AX, R14
-	ADDQ $0x40, R15
-	SUBQ $0x10, R11
-	JG   columns
+	IMUL3Q $0x10, R10, AX
+	ADDQ   AX, R14
+	ADDQ   $0x40, R15
+	SUBQ   $0x10, R11
+	JG     columns
 	VZEROUPPER
 	RET
 
 // func dotsF32x512m1(x *byte)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·dotsF32x512m1(SB), NOSPLIT, $0-8
-	MOVQ  x+0(FP), DI
-	MOVQ  96(DI), R8
-	SHLQ  $0x02, R8
-	MOVQ  104(DI), R9
-	SHLQ  $0x02, R9
-	LEAQ  (R9)(R9*2), R10
-	MOVQ  112(DI), R11
-	SHLQ  $0x02, R11
-	MOVQ  80(DI), R12
-	MOVQ  24(DI), R15
-	MOVQ  48(DI), R14
-	MOVQ  88(DI), R13
-	ANDQ  $0x0f, R13
-	MOVQ  R13, CX
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x0f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most33
+	MOVQ $0x00000010, CX
+
+most33:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -6543,15 +6688,15 @@ cols4:
 	JL     cols4Rest
 
 cols4Term:
-	VMOVUPS     (SI), Z16
-	VMOVUPS     (DX), Z20
-	VFMADD231PS Z16, Z20, Z0
-	VMOVUPS     (DX)(R9*1), Z21
-	VFMADD231PS Z16, Z21, Z1
-	VMOVUPS     (DX)(R9*2), Z22
-	VFMADD231PS Z16, Z22, Z2
-	VMOVUPS     (DX)(R10*1), Z23
-	VFMADD231PS Z16, Z23, Z3
+	VMOVUPS     (SI), Z4
+	VMOVUPS     (DX), Z5
+	VFMADD231PS Z4, Z5, Z0
+	VMOVUPS     (DX)(R9*1), Z5
+	VFMADD231PS Z4, Z5, Z1
+	VMOVUPS     (DX)(R9*2), Z5
+	VFMADD231PS Z4, Z5, Z2
+	VMOVUPS     (DX)(R10*1), Z5
+	VFMADD231PS Z4, Z5, Z3
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x10, CX
@@ -6560,53 +6705,55 @@ cols4Term:
 cols4Rest:
 	TESTQ       R13, R13
 	JE          cols4Sum
-	VMOVUPS.Z   (SI), K1, Z16
-	VMOVUPS.Z   (DX), K1, Z20
-	VFMADD231PS Z16, Z20, Z0
-	VMOVUPS.Z   (DX)(R9*1), K1, Z21
-	VFMADD231PS Z16, Z21, Z1
-	VMOVUPS.Z   (DX)(R9*2), K1, Z22
-	VFMADD231PS Z16, Z22, Z2
-	VMOVUPS.Z   (DX)(R10*1), K1, Z23
-	VFMADD231PS Z16, Z23, Z3
+	VMOVUPS.Z   (SI), K1, Z4
+	VMOVUPS.Z   (DX), K1, Z5
+	VFMADD231PS Z4, Z5, Z0
+	VMOVUPS.Z   (DX)(R9*1), K1, Z5
+	VFMADD231PS Z4, Z5, Z1
+	VMOVUPS.Z   (DX)(R9*2), K1, Z5
+	VFMADD231PS Z4, Z5, Z2
+	VMOVUPS.Z   (DX)(R10*1), K1, Z5
+	VFMADD231PS Z4, Z5, Z3
 
 cols4Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPS        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPS        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPS        X16, X0, X0
-	VMOVSHDUP     X0, X16
-	VADDSS        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VPERMILPD     $0x01, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
 	VMOVSS        X0, (DX)
-	VEXTRACTF64X4 $0x01, Z1, Y16
-	VADDPS        Y16, Y1, Y1
-	VEXTRACTF32X4 $0x01, Y1, X16
-	VADDPS        X16, X1, X1
-	VPERMILPD     $0x01, X1, X16
-	VADDPS        X16, X1, X1
-	VMOVSHDUP     X1, X16
-	VADDSS        X16, X1, X1
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X4
+	VADDPS        X4, X1, X1
+	VPERMILPD     $0x01, X1, X4
+	VADDPS        X4, X1, X1
+	VMOVSHDUP     X1, X4
+	VADDSS        X4, X1, X1
 	VMOVSS        X1, 4(DX)
-	VEXTRACTF64X4 $0x01, Z2, Y16
-	VADDPS        Y16, Y2, Y2
-	VEXTRACTF32X4 $0x01, Y2, X16
-	VADDPS        X16, X2, X2
-	VPERMILPD     $0x01, X2, X16
-	VADDPS        X16, X2, X2
-	VMOVSHDUP     X2, X16
-	VADDSS        X16, X2, X2
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X4
+	VADDPS        X4, X2, X2
+	VPERMILPD     $0x01, X2, X4
+	VADDPS        X4, X2, X2
+	VMOVSHDUP     X2, X4
+	VADDSS        X4, X2, X2
 	VMOVSS        X2, 8(DX)
-	VEXTRACTF64X4 $0x01, Z3, Y16
-	VADDPS        Y16, Y3, Y3
-	VEXTRACTF32X4 $0x01, Y3, X16
-	VADDPS        X16, X3, X3
-	VPERMILPD     $0x01, X3, X16
-	VADDPS        X16, X3, X3
-	VMOVSHDUP     X3, X16
-	VADDSS        X16, X3, X3
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X3
+	VPERMILPD     $0x01, X3, X4
+	VADDPS        X4, X3, X3
+	VMOVSHDUP     X3, X4
+	VADDSS        X4, X3, X3
 	VMOVSS        X3, 12(DX)
 	LEAQ          (R15)(R9*4), R15
 	ADDQ          $0x10, R14
@@ -6625,9 +6772,9 @@ cols1:
 	JL     cols1Rest
 
 cols1Term:
-	VMOVUPS     (SI), Z16
-	VMOVUPS     (DX), Z20
-	VFMADD231PS Z16, Z20, Z0
+	VMOVUPS     (SI), Z1
+	VMOVUPS     (DX), Z2
+	VFMADD231PS Z1, Z2, Z0
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x10, CX
@@ -6636,20 +6783,22 @@ cols1Term:
 cols1Rest:
 	TESTQ       R13, R13
 	JE          cols1Sum
-	VMOVUPS.Z   (SI), K1, Z16
-	VMOVUPS.Z   (DX), K1, Z20
-	VFMADD231PS Z16, Z20, Z0
+	VMOVUPS.Z   (SI), K1, Z1
+	VMOVUPS.Z   (DX), K1, Z2
+	VFMADD231PS Z1, Z2, Z0
 
 cols1Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPS        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPS        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPS        X16, X0, X0
-	VMOVSHDUP     X0, X16
-	VADDSS        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPD     $0x01, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VADDSS        X1, X0, X0
 	VMOVSS        X0, (DX)
 	LEAQ          (R15)(R9*1), R15
 	ADDQ          $0x04, R14
@@ -6663,20 +6812,24 @@ cols1End:
 // func dotsF32x512m2(x *byte)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·dotsF32x512m2(SB), NOSPLIT, $0-8
-	MOVQ  x+0(FP), DI
-	MOVQ  96(DI), R8
-	SHLQ  $0x02, R8
-	MOVQ  104(DI), R9
-	SHLQ  $0x02, R9
-	LEAQ  (R9)(R9*2), R10
-	MOVQ  112(DI), R11
-	SHLQ  $0x02, R11
-	MOVQ  80(DI), R12
-	MOVQ  24(DI), R15
-	MOVQ  48(DI), R14
-	MOVQ  88(DI), R13
-	ANDQ  $0x0f, R13
-	MOVQ  R13, CX
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x0f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most34
+	MOVQ $0x00000010, CX
+
+most34:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -6700,20 +6853,20 @@ cols4:
 	JL     cols4Rest
 
 cols4Term:
-	VMOVUPS     (SI), Z16
-	VMOVUPS     (SI)(R8*1), Z17
-	VMOVUPS     (DX), Z20
-	VFMADD231PS Z16, Z20, Z0
-	VFMADD231PS Z17, Z20, Z4
-	VMOVUPS     (DX)(R9*1), Z21
-	VFMADD231PS Z16, Z21, Z1
-	VFMADD231PS Z17, Z21, Z5
-	VMOVUPS     (DX)(R9*2), Z22
-	VFMADD231PS Z16, Z22, Z2
-	VFMADD231PS Z17, Z22, Z6
-	VMOVUPS     (DX)(R10*1), Z23
-	VFMADD231PS Z16, Z23, Z3
-	VFMADD231PS Z17, Z23, Z7
+	VMOVUPS     (SI), Z8
+	VMOVUPS     (SI)(R8*1), Z9
+	VMOVUPS     (DX), Z10
+	VFMADD231PS Z8, Z10, Z0
+	VFMADD231PS Z9, Z10, Z4
+	VMOVUPS     (DX)(R9*1), Z10
+	VFMADD231PS Z8, Z10, Z1
+	VFMADD231PS Z9, Z10, Z5
+	VMOVUPS     (DX)(R9*2), Z10
+	VFMADD231PS Z8, Z10, Z2
+	VFMADD231PS Z9, Z10, Z6
+	VMOVUPS     (DX)(R10*1), Z10
+	VFMADD231PS Z8, Z10, Z3
+	VFMADD231PS Z9, Z10, Z7
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x10, CX
@@ -6722,95 +6875,97 @@ cols4Term:
 cols4Rest:
 	TESTQ       R13, R13
 	JE          cols4Sum
-	VMOVUPS.Z   (SI), K1, Z16
-	VMOVUPS.Z   (SI)(R8*1), K1, Z17
-	VMOVUPS.Z   (DX), K1, Z20
-	VFMADD231PS Z16, Z20, Z0
-	VFMADD231PS Z17, Z20, Z4
-	VMOVUPS.Z   (DX)(R9*1), K1, Z21
-	VFMADD231PS Z16, Z21, Z1
-	VFMADD231PS Z17, Z21, Z5
-	VMOVUPS.Z   (DX)(R9*2), K1, Z22
-	VFMADD231PS Z16, Z22, Z2
-	VFMADD231PS Z17, Z22, Z6
-	VMOVUPS.Z   (DX)(R10*1), K1, Z23
-	VFMADD231PS Z16, Z23, Z3
-	VFMADD231PS Z17, Z23, Z7
+	VMOVUPS.Z   (SI), K1, Z8
+	VMOVUPS.Z   (SI)(R8*1), K1, Z9
+	VMOVUPS.Z   (DX), K1, Z10
+	VFMADD231PS Z8, Z10, Z0
+	VFMADD231PS Z9, Z10, Z4
+	VMOVUPS.Z   (DX)(R9*1), K1, Z10
+	VFMADD231PS Z8, Z10, Z1
+	VFMADD231PS Z9, Z10, Z5
+	VMOVUPS.Z   (DX)(R9*2), K1, Z10
+	VFMADD231PS Z8, Z10, Z2
+	VFMADD231PS Z9, Z10, Z6
+	VMOVUPS.Z   (DX)(R10*1), K1, Z10
+	VFMADD231PS Z8, Z10, Z3
+	VFMADD231PS Z9, Z10, Z7
 
 cols4Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPS        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPS        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPS        X16, X0, X0
-	VMOVSHDUP     X0, X16
-	VADDSS        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VPERMILPD     $0x01, X0, X8
+	VADDPS        X8, X0, X0
+	VMOVSHDUP     X0, X8
+	VADDSS        X8, X0, X0
 	VMOVSS        X0, (DX)
-	VEXTRACTF64X4 $0x01, Z1, Y16
-	VADDPS        Y16, Y1, Y1
-	VEXTRACTF32X4 $0x01, Y1, X16
-	VADDPS        X16, X1, X1
-	VPERMILPD     $0x01, X1, X16
-	VADDPS        X16, X1, X1
-	VMOVSHDUP     X1, X16
-	VADDSS        X16, X1, X1
+	VEXTRACTF64X4 $0x01, Z1, Y8
+	VADDPS        Y8, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X8
+	VADDPS        X8, X1, X1
+	VPERMILPD     $0x01, X1, X8
+	VADDPS        X8, X1, X1
+	VMOVSHDUP     X1, X8
+	VADDSS        X8, X1, X1
 	VMOVSS        X1, 4(DX)
-	VEXTRACTF64X4 $0x01, Z2, Y16
-	VADDPS        Y16, Y2, Y2
-	VEXTRACTF32X4 $0x01, Y2, X16
-	VADDPS        X16, X2, X2
-	VPERMILPD     $0x01, X2, X16
-	VADDPS        X16, X2, X2
-	VMOVSHDUP     X2, X16
-	VADDSS        X16, X2, X2
+	VEXTRACTF64X4 $0x01, Z2, Y8
+	VADDPS        Y8, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X8
+	VADDPS        X8, X2, X2
+	VPERMILPD     $0x01, X2, X8
+	VADDPS        X8, X2, X2
+	VMOVSHDUP     X2, X8
+	VADDSS        X8, X2, X2
 	VMOVSS        X2, 8(DX)
-	VEXTRACTF64X4 $0x01, Z3, Y16
-	VADDPS        Y16, Y3, Y3
-	VEXTRACTF32X4 $0x01, Y3, X16
-	VADDPS        X16, X3, X3
-	VPERMILPD     $0x01, X3, X16
-	VADDPS        X16, X3, X3
-	VMOVSHDUP     X3, X16
-	VADDSS        X16, X3, X3
+	VEXTRACTF64X4 $0x01, Z3, Y8
+	VADDPS        Y8, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X8
+	VADDPS        X8, X3, X3
+	VPERMILPD     $0x01, X3, X8
+	VADDPS        X8, X3, X3
+	VMOVSHDUP     X3, X8
+	VADDSS        X8, X3, X3
 	VMOVSS        X3, 12(DX)
-	ADDQ          R11, DX
-	VEXTRACTF64X4 $0x01, Z4, Y16
-	VADDPS        Y16, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X16
-	VADDPS        X16, X4, X4
-	VPERMILPD     $0x01, X4, X16
-	VADDPS        X16, X4, X4
-	VMOVSHDUP     X4, X16
-	VADDSS        X16, X4, X4
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VPERMILPD     $0x01, X4, X8
+	VADDPS        X8, X4, X4
+	VMOVSHDUP     X4, X8
+	VADDSS        X8, X4, X4
 	VMOVSS        X4, (DX)
-	VEXTRACTF64X4 $0x01, Z5, Y16
-	VADDPS        Y16, Y5, Y5
-	VEXTRACTF32X4 $0x01, Y5, X16
-	VADDPS        X16, X5, X5
-	VPERMILPD     $0x01, X5, X16
-	VADDPS        X16, X5, X5
-	VMOVSHDUP     X5, X16
-	VADDSS        X16, X5, X5
+	VEXTRACTF64X4 $0x01, Z5, Y8
+	VADDPS        Y8, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X8
+	VADDPS        X8, X5, X5
+	VPERMILPD     $0x01, X5, X8
+	VADDPS        X8, X5, X5
+	VMOVSHDUP     X5, X8
+	VADDSS        X8, X5, X5
 	VMOVSS        X5, 4(DX)
-	VEXTRACTF64X4 $0x01, Z6, Y16
-	VADDPS        Y16, Y6, Y6
-	VEXTRACTF32X4 $0x01, Y6, X16
-	VADDPS        X16, X6, X6
-	VPERMILPD     $0x01, X6, X16
-	VADDPS        X16, X6, X6
-	VMOVSHDUP     X6, X16
-	VADDSS        X16, X6, X6
+	VEXTRACTF64X4 $0x01, Z6, Y8
+	VADDPS        Y8, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X8
+	VADDPS        X8, X6, X6
+	VPERMILPD     $0x01, X6, X8
+	VADDPS        X8, X6, X6
+	VMOVSHDUP     X6, X8
+	VADDSS        X8, X6, X6
 	VMOVSS        X6, 8(DX)
-	VEXTRACTF64X4 $0x01, Z7, Y16
-	VADDPS        Y16, Y7, Y7
-	VEXTRACTF32X4 $0x01, Y7, X16
-	VADDPS        X16, X7, X7
-	VPERMILPD     $0x01, X7, X16
-	VADDPS        X16, X7, X7
-	VMOVSHDUP     X7, X16
-	VADDSS        X16, X7, X7
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VADDPS        Y8, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X8
+	VADDPS        X8, X7, X7
+	VPERMILPD     $0x01, X7, X8
+	VADDPS        X8, X7, X7
+	VMOVSHDUP     X7, X8
+	VADDSS        X8, X7, X7
 	VMOVSS        X7, 12(DX)
 	LEAQ          (R15)(R9*4), R15
 	ADDQ          $0x10, R14
@@ -6830,11 +6985,11 @@ cols1:
 	JL     cols1Rest
 
 cols1Term:
-	VMOVUPS     (SI), Z16
-	VMOVUPS     (SI)(R8*1), Z17
-	VMOVUPS     (DX), Z20
-	VFMADD231PS Z16, Z20, Z0
-	VFMADD231PS Z17, Z20, Z1
+	VMOVUPS     (SI), Z2
+	VMOVUPS     (SI)(R8*1), Z3
+	VMOVUPS     (DX), Z4
+	VFMADD231PS Z2, Z4, Z0
+	VFMADD231PS Z3, Z4, Z1
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x10, CX
@@ -6843,32 +6998,34 @@ cols1Term:
 cols1Rest:
 	TESTQ       R13, R13
 	JE          cols1Sum
-	VMOVUPS.Z   (SI), K1, Z16
-	VMOVUPS.Z   (SI)(R8*1), K1, Z17
-	VMOVUPS.Z   (DX), K1, Z20
-	VFMADD231PS Z16, Z20, Z0
-	VFMADD231PS Z17, Z20, Z1
+	VMOVUPS.Z   (SI), K1, Z2
+	VMOVUPS.Z   (SI)(R8*1), K1, Z3
+	VMOVUPS.Z   (DX), K1, Z4
+	VFMADD231PS Z2, Z4, Z0
+	VFMADD231PS Z3, Z4, Z1
 
 cols1Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPS        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPS        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPS        X16, X0, X0
-	VMOVSHDUP     X0, X16
-	VADDSS        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VPERMILPD     $0x01, X0, X2
+	VADDPS        X2, X0, X0
+	VMOVSHDUP     X0, X2
+	VADDSS        X2, X0, X0
 	VMOVSS        X0, (DX)
-	ADDQ          R11, DX
-	VEXTRACTF64X4 $0x01, Z1, Y16
-	VADDPS        Y16, Y1, Y1
-	VEXTRACTF32X4 $0x01, Y1, X16
-	VADDPS        X16, X1, X1
-	VPERMILPD     $0x01, X1, X16
-	VADDPS        X16, X1, X1
-	VMOVSHDUP     X1, X16
-	VADDSS        X16, X1, X1
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VPERMILPD     $0x01, X1, X2
+	VADDPS        X2, X1, X1
+	VMOVSHDUP     X1, X2
+	VADDSS        X2, X1, X1
 	VMOVSS        X1, (DX)
 	LEAQ          (R15)(R9*1), R15
 	ADDQ          $0x04, R14
@@ -6882,20 +7039,24 @@ cols1End:
 // func dotsF32x512m3(x *byte)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·dotsF32x512m3(SB), NOSPLIT, $0-8
-	MOVQ  x+0(FP), DI
-	MOVQ  96(DI), R8
-	SHLQ  $0x02, R8
-	MOVQ  104(DI), R9
-	SHLQ  $0x02, R9
-	LEAQ  (R9)(R9*2), R10
-	MOVQ  112(DI), R11
-	SHLQ  $0x02, R11
-	MOVQ  80(DI), R12
-	MOVQ  24(DI), R15
-	MOVQ  48(DI), R14
-	MOVQ  88(DI), R13
-	ANDQ  $0x0f, R13
-	MOVQ  R13, CX
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x0f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most35
+	MOVQ $0x00000010, CX
+
+most35:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -6923,25 +7084,327 @@ cols4:
 	JL     cols4Rest
 
 cols4Term:
+	VMOVUPS     (SI), Z12
+	VMOVUPS     (SI)(R8*1), Z13
+	VMOVUPS     (SI)(R8*2), Z14
+	VMOVUPS     (DX), Z15
+	VFMADD231PS Z12, Z15, Z0
+	VFMADD231PS Z13, Z15, Z4
+	VFMADD231PS Z14, Z15, Z8
+	VMOVUPS     (DX)(R9*1), Z15
+	VFMADD231PS Z12, Z15, Z1
+	VFMADD231PS Z13, Z15, Z5
+	VFMADD231PS Z14, Z15, Z9
+	VMOVUPS     (DX)(R9*2), Z15
+	VFMADD231PS Z12, Z15, Z2
+	VFMADD231PS Z13, Z15, Z6
+	VFMADD231PS Z14, Z15, Z10
+	VMOVUPS     (DX)(R10*1), Z15
+	VFMADD231PS Z12, Z15, Z3
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z11
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMOVUPS.Z   (SI), K1, Z12
+	VMOVUPS.Z   (SI)(R8*1), K1, Z13
+	VMOVUPS.Z   (SI)(R8*2), K1, Z14
+	VMOVUPS.Z   (DX), K1, Z15
+	VFMADD231PS Z12, Z15, Z0
+	VFMADD231PS Z13, Z15, Z4
+	VFMADD231PS Z14, Z15, Z8
+	VMOVUPS.Z   (DX)(R9*1), K1, Z15
+	VFMADD231PS Z12, Z15, Z1
+	VFMADD231PS Z13, Z15, Z5
+	VFMADD231PS Z14, Z15, Z9
+	VMOVUPS.Z   (DX)(R9*2), K1, Z15
+	VFMADD231PS Z12, Z15, Z2
+	VFMADD231PS Z13, Z15, Z6
+	VFMADD231PS Z14, Z15, Z10
+	VMOVUPS.Z   (DX)(R10*1), K1, Z15
+	VFMADD231PS Z12, Z15, Z3
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z11
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y12
+	VADDPS        Y12, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X12
+	VADDPS        X12, X0, X0
+	VPERMILPD     $0x01, X0, X12
+	VADDPS        X12, X0, X0
+	VMOVSHDUP     X0, X12
+	VADDSS        X12, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y12
+	VADDPS        Y12, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X12
+	VADDPS        X12, X1, X1
+	VPERMILPD     $0x01, X1, X12
+	VADDPS        X12, X1, X1
+	VMOVSHDUP     X1, X12
+	VADDSS        X12, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y12
+	VADDPS        Y12, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X12
+	VADDPS        X12, X2, X2
+	VPERMILPD     $0x01, X2, X12
+	VADDPS        X12, X2, X2
+	VMOVSHDUP     X2, X12
+	VADDSS        X12, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y12
+	VADDPS        Y12, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X12
+	VADDPS        X12, X3, X3
+	VPERMILPD     $0x01, X3, X12
+	VADDPS        X12, X3, X3
+	VMOVSHDUP     X3, X12
+	VADDSS        X12, X3, X3
+	VMOVSS        X3, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y12
+	VADDPS        Y12, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X12
+	VADDPS        X12, X4, X4
+	VPERMILPD     $0x01, X4, X12
+	VADDPS        X12, X4, X4
+	VMOVSHDUP     X4, X12
+	VADDSS        X12, X4, X4
+	VMOVSS        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y12
+	VADDPS        Y12, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X12
+	VADDPS        X12, X5, X5
+	VPERMILPD     $0x01, X5, X12
+	VADDPS        X12, X5, X5
+	VMOVSHDUP     X5, X12
+	VADDSS        X12, X5, X5
+	VMOVSS        X5, 4(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y12
+	VADDPS        Y12, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X12
+	VADDPS        X12, X6, X6
+	VPERMILPD     $0x01, X6, X12
+	VADDPS        X12, X6, X6
+	VMOVSHDUP     X6, X12
+	VADDSS        X12, X6, X6
+	VMOVSS        X6, 8(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y12
+	VADDPS        Y12, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X12
+	VADDPS        X12, X7, X7
+	VPERMILPD     $0x01, X7, X12
+	VADDPS        X12, X7, X7
+	VMOVSHDUP     X7, X12
+	VADDSS        X12, X7, X7
+	VMOVSS        X7, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y12
+	VADDPS        Y12, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X12
+	VADDPS        X12, X8, X8
+	VPERMILPD     $0x01, X8, X12
+	VADDPS        X12, X8, X8
+	VMOVSHDUP     X8, X12
+	VADDSS        X12, X8, X8
+	VMOVSS        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y12
+	VADDPS        Y12, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X12
+	VADDPS        X12, X9, X9
+	VPERMILPD     $0x01, X9, X12
+	VADDPS        X12, X9, X9
+	VMOVSHDUP     X9, X12
+	VADDSS        X12, X9, X9
+	VMOVSS        X9, 4(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y12
+	VADDPS        Y12, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X12
+	VADDPS        X12, X10, X10
+	VPERMILPD     $0x01, X10, X12
+	VADDPS        X12, X10, X10
+	VMOVSHDUP     X10, X12
+	VADDSS        X12, X10, X10
+	VMOVSS        X10, 8(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y12
+	VADDPS        Y12, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X12
+	VADDPS        X12, X11, X11
+	VPERMILPD     $0x01, X11, X12
+	VADDPS        X12, X11, X11
+	VMOVSHDUP     X11, X12
+	VADDSS        X12, X11, X11
+	VMOVSS        X11, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x10, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS     (SI), Z3
+	VMOVUPS     (SI)(R8*1), Z4
+	VMOVUPS     (SI)(R8*2), Z5
+	VMOVUPS     (DX), Z6
+	VFMADD231PS Z3, Z6, Z0
+	VFMADD231PS Z4, Z6, Z1
+	VFMADD231PS Z5, Z6, Z2
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMOVUPS.Z   (SI), K1, Z3
+	VMOVUPS.Z   (SI)(R8*1), K1, Z4
+	VMOVUPS.Z   (SI)(R8*2), K1, Z5
+	VMOVUPS.Z   (DX), K1, Z6
+	VFMADD231PS Z3, Z6, Z0
+	VFMADD231PS Z4, Z6, Z1
+	VFMADD231PS Z5, Z6, Z2
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y3
+	VADDPS        Y3, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X3
+	VADDPS        X3, X0, X0
+	VPERMILPD     $0x01, X0, X3
+	VADDPS        X3, X0, X0
+	VMOVSHDUP     X0, X3
+	VADDSS        X3, X0, X0
+	VMOVSS        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VADDPS        Y3, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X3
+	VADDPS        X3, X1, X1
+	VPERMILPD     $0x01, X1, X3
+	VADDPS        X3, X1, X1
+	VMOVSHDUP     X1, X3
+	VADDSS        X3, X1, X1
+	VMOVSS        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X2
+	VPERMILPD     $0x01, X2, X3
+	VADDPS        X3, X2, X2
+	VMOVSHDUP     X2, X3
+	VADDSS        X3, X2, X2
+	VMOVSS        X2, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsF32x512m4(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsF32x512m4(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x0f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most36
+	MOVQ $0x00000010, CX
+
+most36:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x10, CX
+	JL     cols4Rest
+
+cols4Term:
 	VMOVUPS     (SI), Z16
 	VMOVUPS     (SI)(R8*1), Z17
 	VMOVUPS     (SI)(R8*2), Z18
+	VMOVUPS     (SI)(R11*1), Z19
 	VMOVUPS     (DX), Z20
 	VFMADD231PS Z16, Z20, Z0
 	VFMADD231PS Z17, Z20, Z4
 	VFMADD231PS Z18, Z20, Z8
-	VMOVUPS     (DX)(R9*1), Z21
-	VFMADD231PS Z16, Z21, Z1
-	VFMADD231PS Z17, Z21, Z5
-	VFMADD231PS Z18, Z21, Z9
-	VMOVUPS     (DX)(R9*2), Z22
-	VFMADD231PS Z16, Z22, Z2
-	VFMADD231PS Z17, Z22, Z6
-	VFMADD231PS Z18, Z22, Z10
-	VMOVUPS     (DX)(R10*1), Z23
-	VFMADD231PS Z16, Z23, Z3
-	VFMADD231PS Z17, Z23, Z7
-	VFMADD231PS Z18, Z23, Z11
+	VFMADD231PS Z19, Z20, Z12
+	VMOVUPS     (DX)(R9*1), Z20
+	VFMADD231PS Z16, Z20, Z1
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z9
+	VFMADD231PS Z19, Z20, Z13
+	VMOVUPS     (DX)(R9*2), Z20
+	VFMADD231PS Z16, Z20, Z2
+	VFMADD231PS Z17, Z20, Z6
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z14
+	VMOVUPS     (DX)(R10*1), Z20
+	VFMADD231PS Z16, Z20, Z3
+	VFMADD231PS Z17, Z20, Z7
+	VFMADD231PS Z18, Z20, Z11
+	VFMADD231PS Z19, Z20, Z15
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x10, CX
@@ -6953,25 +7416,32 @@ cols4Rest:
 	VMOVUPS.Z   (SI), K1, Z16
 	VMOVUPS.Z   (SI)(R8*1), K1, Z17
 	VMOVUPS.Z   (SI)(R8*2), K1, Z18
+	VMOVUPS.Z   (SI)(R11*1), K1, Z19
 	VMOVUPS.Z   (DX), K1, Z20
 	VFMADD231PS Z16, Z20, Z0
 	VFMADD231PS Z17, Z20, Z4
 	VFMADD231PS Z18, Z20, Z8
-	VMOVUPS.Z   (DX)(R9*1), K1, Z21
-	VFMADD231PS Z16, Z21, Z1
-	VFMADD231PS Z17, Z21, Z5
-	VFMADD231PS Z18, Z21, Z9
-	VMOVUPS.Z   (DX)(R9*2), K1, Z22
-	VFMADD231PS Z16, Z22, Z2
-	VFMADD231PS Z17, Z22, Z6
-	VFMADD231PS Z18, Z22, Z10
-	VMOVUPS.Z   (DX)(R10*1), K1, Z23
-	VFMADD231PS Z16, Z23, Z3
-	VFMADD231PS Z17, Z23, Z7
-	VFMADD231PS Z18, Z23, Z11
+	VFMADD231PS Z19, Z20, Z12
+	VMOVUPS.Z   (DX)(R9*1), K1, Z20
+	VFMADD231PS Z16, Z20, Z1
+	VFMADD231PS Z17, Z20, Z5
+	VFMADD231PS Z18, Z20, Z9
+	VFMADD231PS Z19, Z20, Z13
+	VMOVUPS.Z   (DX)(R9*2), K1, Z20
+	VFMADD231PS Z16, Z20, Z2
+	VFMADD231PS Z17, Z20, Z6
+	VFMADD231PS Z18, Z20, Z10
+	VFMADD231PS Z19, Z20, Z14
+	VMOVUPS.Z   (DX)(R10*1), K1, Z20
+	VFMADD231PS Z16, Z20, Z3
+	VFMADD231PS Z17, Z20, Z7
+	VFMADD231PS Z18, Z20, Z11
+	VFMADD231PS Z19, Z20, Z15
 
 cols4Sum:
 	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
 	VEXTRACTF64X4 $0x01, Z0, Y16
 	VADDPS        Y16, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X16
@@ -7008,7 +7478,7 @@ cols4Sum:
 	VMOVSHDUP     X3, X16
 	VADDSS        X16, X3, X3
 	VMOVSS        X3, 12(DX)
-	ADDQ          R11, DX
+	ADDQ          AX, DX
 	VEXTRACTF64X4 $0x01, Z4, Y16
 	VADDPS        Y16, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X16
@@ -7045,7 +7515,7 @@ cols4Sum:
 	VMOVSHDUP     X7, X16
 	VADDSS        X16, X7, X7
 	VMOVSS        X7, 12(DX)
-	ADDQ          R11, DX
+	ADDQ          AX, DX
 	VEXTRACTF64X4 $0x01, Z8, Y16
 	VADDPS        Y16, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X16
@@ -7082,6 +7552,43 @@ cols4Sum:
 	VMOVSHDUP     X11, X16
 	VADDSS        X16, X11, X11
 	VMOVSS        X11, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y16
+	VADDPS        Y16, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X16
+	VADDPS        X16, X12, X12
+	VPERMILPD     $0x01, X12, X16
+	VADDPS        X16, X12, X12
+	VMOVSHDUP     X12, X16
+	VADDSS        X16, X12, X12
+	VMOVSS        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y16
+	VADDPS        Y16, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X16
+	VADDPS        X16, X13, X13
+	VPERMILPD     $0x01, X13, X16
+	VADDPS        X16, X13, X13
+	VMOVSHDUP     X13, X16
+	VADDSS        X16, X13, X13
+	VMOVSS        X13, 4(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y16
+	VADDPS        Y16, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X16
+	VADDPS        X16, X14, X14
+	VPERMILPD     $0x01, X14, X16
+	VADDPS        X16, X14, X14
+	VMOVSHDUP     X14, X16
+	VADDSS        X16, X14, X14
+	VMOVSS        X14, 8(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y16
+	VADDPS        Y16, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X16
+	VADDPS        X16, X15, X15
+	VPERMILPD     $0x01, X15, X16
+	VADDPS        X16, X15, X15
+	VMOVSHDUP     X15, X16
+	VADDSS        X16, X15, X15
+	VMOVSS        X15, 12(DX)
 	LEAQ          (R15)(R9*4), R15
 	ADDQ          $0x10, R14
 	SUBQ          $0x04, R12
@@ -7094,6 +7601,7 @@ cols1:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
 	MOVQ   (DI), SI
 	MOVQ   R15, DX
 	MOVQ   88(DI), CX
@@ -7101,13 +7609,15 @@ cols1:
 	JL     cols1Rest
 
 cols1Term:
-	VMOVUPS     (SI), Z16
-	VMOVUPS     (SI)(R8*1), Z17
-	VMOVUPS     (SI)(R8*2), Z18
-	VMOVUPS     (DX), Z20
-	VFMADD231PS Z16, Z20, Z0
-	VFMADD231PS Z17, Z20, Z1
-	VFMADD231PS Z18, Z20, Z2
+	VMOVUPS     (SI), Z4
+	VMOVUPS     (SI)(R8*1), Z5
+	VMOVUPS     (SI)(R8*2), Z6
+	VMOVUPS     (SI)(R11*1), Z7
+	VMOVUPS     (DX), Z8
+	VFMADD231PS Z4, Z8, Z0
+	VFMADD231PS Z5, Z8, Z1
+	VFMADD231PS Z6, Z8, Z2
+	VFMADD231PS Z7, Z8, Z3
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x10, CX
@@ -7116,45 +7626,983 @@ cols1Term:
 cols1Rest:
 	TESTQ       R13, R13
 	JE          cols1Sum
-	VMOVUPS.Z   (SI), K1, Z16
-	VMOVUPS.Z   (SI)(R8*1), K1, Z17
-	VMOVUPS.Z   (SI)(R8*2), K1, Z18
-	VMOVUPS.Z   (DX), K1, Z20
-	VFMADD231PS Z16, Z20, Z0
-	VFMADD231PS Z17, Z20, Z1
-	VFMADD231PS Z18, Z20, Z2
+	VMOVUPS.Z   (SI), K1, Z4
+	VMOVUPS.Z   (SI)(R8*1), K1, Z5
+	VMOVUPS.Z   (SI)(R8*2), K1, Z6
+	VMOVUPS.Z   (SI)(R11*1), K1, Z7
+	VMOVUPS.Z   (DX), K1, Z8
+	VFMADD231PS Z4, Z8, Z0
+	VFMADD231PS Z5, Z8, Z1
+	VFMADD231PS Z6, Z8, Z2
+	VFMADD231PS Z7, Z8, Z3
 
 cols1Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPS        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPS        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPS        X16, X0, X0
-	VMOVSHDUP     X0, X16
-	VADDSS        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VPERMILPD     $0x01, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
 	VMOVSS        X0, (DX)
-	ADDQ          R11, DX
-	VEXTRACTF64X4 $0x01, Z1, Y16
-	VADDPS        Y16, Y1, Y1
-	VEXTRACTF32X4 $0x01, Y1, X16
-	VADDPS        X16, X1, X1
-	VPERMILPD     $0x01, X1, X16
-	VADDPS        X16, X1, X1
-	VMOVSHDUP     X1, X16
-	VADDSS        X16, X1, X1
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X4
+	VADDPS        X4, X1, X1
+	VPERMILPD     $0x01, X1, X4
+	VADDPS        X4, X1, X1
+	VMOVSHDUP     X1, X4
+	VADDSS        X4, X1, X1
 	VMOVSS        X1, (DX)
-	ADDQ          R11, DX
-	VEXTRACTF64X4 $0x01, Z2, Y16
-	VADDPS        Y16, Y2, Y2
-	VEXTRACTF32X4 $0x01, Y2, X16
-	VADDPS        X16, X2, X2
-	VPERMILPD     $0x01, X2, X16
-	VADDPS        X16, X2, X2
-	VMOVSHDUP     X2, X16
-	VADDSS        X16, X2, X2
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X4
+	VADDPS        X4, X2, X2
+	VPERMILPD     $0x01, X2, X4
+	VADDPS        X4, X2, X2
+	VMOVSHDUP     X2, X4
+	VADDSS        X4, X2, X2
 	VMOVSS        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X3
+	VPERMILPD     $0x01, X3, X4
+	VADDPS        X4, X3, X3
+	VMOVSHDUP     X3, X4
+	VADDSS        X4, X3, X3
+	VMOVSS        X3, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsF32x512m5(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsF32x512m5(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x0f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most37
+	MOVQ $0x00000010, CX
+
+most37:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x10, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS     (SI), Z20
+	VMOVUPS     (SI)(R8*1), Z21
+	VMOVUPS     (SI)(R8*2), Z22
+	VMOVUPS     (SI)(R11*1), Z23
+	VMOVUPS     (BX), Z24
+	VMOVUPS     (DX), Z25
+	VFMADD231PS Z20, Z25, Z0
+	VFMADD231PS Z21, Z25, Z4
+	VFMADD231PS Z22, Z25, Z8
+	VFMADD231PS Z23, Z25, Z12
+	VFMADD231PS Z24, Z25, Z16
+	VMOVUPS     (DX)(R9*1), Z25
+	VFMADD231PS Z20, Z25, Z1
+	VFMADD231PS Z21, Z25, Z5
+	VFMADD231PS Z22, Z25, Z9
+	VFMADD231PS Z23, Z25, Z13
+	VFMADD231PS Z24, Z25, Z17
+	VMOVUPS     (DX)(R9*2), Z25
+	VFMADD231PS Z20, Z25, Z2
+	VFMADD231PS Z21, Z25, Z6
+	VFMADD231PS Z22, Z25, Z10
+	VFMADD231PS Z23, Z25, Z14
+	VFMADD231PS Z24, Z25, Z18
+	VMOVUPS     (DX)(R10*1), Z25
+	VFMADD231PS Z20, Z25, Z3
+	VFMADD231PS Z21, Z25, Z7
+	VFMADD231PS Z22, Z25, Z11
+	VFMADD231PS Z23, Z25, Z15
+	VFMADD231PS Z24, Z25, Z19
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMOVUPS.Z   (SI), K1, Z20
+	VMOVUPS.Z   (SI)(R8*1), K1, Z21
+	VMOVUPS.Z   (SI)(R8*2), K1, Z22
+	VMOVUPS.Z   (SI)(R11*1), K1, Z23
+	VMOVUPS.Z   (BX), K1, Z24
+	VMOVUPS.Z   (DX), K1, Z25
+	VFMADD231PS Z20, Z25, Z0
+	VFMADD231PS Z21, Z25, Z4
+	VFMADD231PS Z22, Z25, Z8
+	VFMADD231PS Z23, Z25, Z12
+	VFMADD231PS Z24, Z25, Z16
+	VMOVUPS.Z   (DX)(R9*1), K1, Z25
+	VFMADD231PS Z20, Z25, Z1
+	VFMADD231PS Z21, Z25, Z5
+	VFMADD231PS Z22, Z25, Z9
+	VFMADD231PS Z23, Z25, Z13
+	VFMADD231PS Z24, Z25, Z17
+	VMOVUPS.Z   (DX)(R9*2), K1, Z25
+	VFMADD231PS Z20, Z25, Z2
+	VFMADD231PS Z21, Z25, Z6
+	VFMADD231PS Z22, Z25, Z10
+	VFMADD231PS Z23, Z25, Z14
+	VFMADD231PS Z24, Z25, Z18
+	VMOVUPS.Z   (DX)(R10*1), K1, Z25
+	VFMADD231PS Z20, Z25, Z3
+	VFMADD231PS Z21, Z25, Z7
+	VFMADD231PS Z22, Z25, Z11
+	VFMADD231PS Z23, Z25, Z15
+	VFMADD231PS Z24, Z25, Z19
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y20
+	VADDPS        Y20, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X20
+	VADDPS        X20, X0, X0
+	VPERMILPD     $0x01, X0, X20
+	VADDPS        X20, X0, X0
+	VMOVSHDUP     X0, X20
+	VADDSS        X20, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y20
+	VADDPS        Y20, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X20
+	VADDPS        X20, X1, X1
+	VPERMILPD     $0x01, X1, X20
+	VADDPS        X20, X1, X1
+	VMOVSHDUP     X1, X20
+	VADDSS        X20, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y20
+	VADDPS        Y20, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X20
+	VADDPS        X20, X2, X2
+	VPERMILPD     $0x01, X2, X20
+	VADDPS        X20, X2, X2
+	VMOVSHDUP     X2, X20
+	VADDSS        X20, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y20
+	VADDPS        Y20, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X20
+	VADDPS        X20, X3, X3
+	VPERMILPD     $0x01, X3, X20
+	VADDPS        X20, X3, X3
+	VMOVSHDUP     X3, X20
+	VADDSS        X20, X3, X3
+	VMOVSS        X3, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y20
+	VADDPS        Y20, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X20
+	VADDPS        X20, X4, X4
+	VPERMILPD     $0x01, X4, X20
+	VADDPS        X20, X4, X4
+	VMOVSHDUP     X4, X20
+	VADDSS        X20, X4, X4
+	VMOVSS        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y20
+	VADDPS        Y20, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X20
+	VADDPS        X20, X5, X5
+	VPERMILPD     $0x01, X5, X20
+	VADDPS        X20, X5, X5
+	VMOVSHDUP     X5, X20
+	VADDSS        X20, X5, X5
+	VMOVSS        X5, 4(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y20
+	VADDPS        Y20, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X20
+	VADDPS        X20, X6, X6
+	VPERMILPD     $0x01, X6, X20
+	VADDPS        X20, X6, X6
+	VMOVSHDUP     X6, X20
+	VADDSS        X20, X6, X6
+	VMOVSS        X6, 8(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y20
+	VADDPS        Y20, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X20
+	VADDPS        X20, X7, X7
+	VPERMILPD     $0x01, X7, X20
+	VADDPS        X20, X7, X7
+	VMOVSHDUP     X7, X20
+	VADDSS        X20, X7, X7
+	VMOVSS        X7, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y20
+	VADDPS        Y20, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X20
+	VADDPS        X20, X8, X8
+	VPERMILPD     $0x01, X8, X20
+	VADDPS        X20, X8, X8
+	VMOVSHDUP     X8, X20
+	VADDSS        X20, X8, X8
+	VMOVSS        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y20
+	VADDPS        Y20, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X20
+	VADDPS        X20, X9, X9
+	VPERMILPD     $0x01, X9, X20
+	VADDPS        X20, X9, X9
+	VMOVSHDUP     X9, X20
+	VADDSS        X20, X9, X9
+	VMOVSS        X9, 4(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y20
+	VADDPS        Y20, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X20
+	VADDPS        X20, X10, X10
+	VPERMILPD     $0x01, X10, X20
+	VADDPS        X20, X10, X10
+	VMOVSHDUP     X10, X20
+	VADDSS        X20, X10, X10
+	VMOVSS        X10, 8(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y20
+	VADDPS        Y20, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X20
+	VADDPS        X20, X11, X11
+	VPERMILPD     $0x01, X11, X20
+	VADDPS        X20, X11, X11
+	VMOVSHDUP     X11, X20
+	VADDSS        X20, X11, X11
+	VMOVSS        X11, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y20
+	VADDPS        Y20, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X20
+	VADDPS        X20, X12, X12
+	VPERMILPD     $0x01, X12, X20
+	VADDPS        X20, X12, X12
+	VMOVSHDUP     X12, X20
+	VADDSS        X20, X12, X12
+	VMOVSS        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y20
+	VADDPS        Y20, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X20
+	VADDPS        X20, X13, X13
+	VPERMILPD     $0x01, X13, X20
+	VADDPS        X20, X13, X13
+	VMOVSHDUP     X13, X20
+	VADDSS        X20, X13, X13
+	VMOVSS        X13, 4(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y20
+	VADDPS        Y20, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X20
+	VADDPS        X20, X14, X14
+	VPERMILPD     $0x01, X14, X20
+	VADDPS        X20, X14, X14
+	VMOVSHDUP     X14, X20
+	VADDSS        X20, X14, X14
+	VMOVSS        X14, 8(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y20
+	VADDPS        Y20, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X20
+	VADDPS        X20, X15, X15
+	VPERMILPD     $0x01, X15, X20
+	VADDPS        X20, X15, X15
+	VMOVSHDUP     X15, X20
+	VADDSS        X20, X15, X15
+	VMOVSS        X15, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z16, Y20
+	VADDPS        Y20, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X20
+	VADDPS        X20, X16, X16
+	VPERMILPD     $0x01, X16, X20
+	VADDPS        X20, X16, X16
+	VMOVSHDUP     X16, X20
+	VADDSS        X20, X16, X16
+	VMOVSS        X16, (DX)
+	VEXTRACTF64X4 $0x01, Z17, Y20
+	VADDPS        Y20, Y17, Y17
+	VEXTRACTF32X4 $0x01, Y17, X20
+	VADDPS        X20, X17, X17
+	VPERMILPD     $0x01, X17, X20
+	VADDPS        X20, X17, X17
+	VMOVSHDUP     X17, X20
+	VADDSS        X20, X17, X17
+	VMOVSS        X17, 4(DX)
+	VEXTRACTF64X4 $0x01, Z18, Y20
+	VADDPS        Y20, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X20
+	VADDPS        X20, X18, X18
+	VPERMILPD     $0x01, X18, X20
+	VADDPS        X20, X18, X18
+	VMOVSHDUP     X18, X20
+	VADDSS        X20, X18, X18
+	VMOVSS        X18, 8(DX)
+	VEXTRACTF64X4 $0x01, Z19, Y20
+	VADDPS        Y20, Y19, Y19
+	VEXTRACTF32X4 $0x01, Y19, X20
+	VADDPS        X20, X19, X19
+	VPERMILPD     $0x01, X19, X20
+	VADDPS        X20, X19, X19
+	VMOVSHDUP     X19, X20
+	VADDSS        X20, X19, X19
+	VMOVSS        X19, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x10, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS     (SI), Z5
+	VMOVUPS     (SI)(R8*1), Z6
+	VMOVUPS     (SI)(R8*2), Z7
+	VMOVUPS     (SI)(R11*1), Z8
+	VMOVUPS     (BX), Z9
+	VMOVUPS     (DX), Z10
+	VFMADD231PS Z5, Z10, Z0
+	VFMADD231PS Z6, Z10, Z1
+	VFMADD231PS Z7, Z10, Z2
+	VFMADD231PS Z8, Z10, Z3
+	VFMADD231PS Z9, Z10, Z4
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMOVUPS.Z   (SI), K1, Z5
+	VMOVUPS.Z   (SI)(R8*1), K1, Z6
+	VMOVUPS.Z   (SI)(R8*2), K1, Z7
+	VMOVUPS.Z   (SI)(R11*1), K1, Z8
+	VMOVUPS.Z   (BX), K1, Z9
+	VMOVUPS.Z   (DX), K1, Z10
+	VFMADD231PS Z5, Z10, Z0
+	VFMADD231PS Z6, Z10, Z1
+	VFMADD231PS Z7, Z10, Z2
+	VFMADD231PS Z8, Z10, Z3
+	VFMADD231PS Z9, Z10, Z4
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y5
+	VADDPS        Y5, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X5
+	VADDPS        X5, X0, X0
+	VPERMILPD     $0x01, X0, X5
+	VADDPS        X5, X0, X0
+	VMOVSHDUP     X0, X5
+	VADDSS        X5, X0, X0
+	VMOVSS        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y5, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X5
+	VADDPS        X5, X1, X1
+	VPERMILPD     $0x01, X1, X5
+	VADDPS        X5, X1, X1
+	VMOVSHDUP     X1, X5
+	VADDSS        X5, X1, X1
+	VMOVSS        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y5
+	VADDPS        Y5, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X5
+	VADDPS        X5, X2, X2
+	VPERMILPD     $0x01, X2, X5
+	VADDPS        X5, X2, X2
+	VMOVSHDUP     X2, X5
+	VADDSS        X5, X2, X2
+	VMOVSS        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y5
+	VADDPS        Y5, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X5
+	VADDPS        X5, X3, X3
+	VPERMILPD     $0x01, X3, X5
+	VADDPS        X5, X3, X3
+	VMOVSHDUP     X3, X5
+	VADDSS        X5, X3, X3
+	VMOVSS        X3, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VADDPS        Y5, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VADDPS        X5, X4, X4
+	VPERMILPD     $0x01, X4, X5
+	VADDPS        X5, X4, X4
+	VMOVSHDUP     X4, X5
+	VADDSS        X5, X4, X4
+	VMOVSS        X4, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsF32x512m6(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsF32x512m6(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x0f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most38
+	MOVQ $0x00000010, CX
+
+most38:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x10, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS     (SI), Z24
+	VMOVUPS     (SI)(R8*1), Z25
+	VMOVUPS     (SI)(R8*2), Z26
+	VMOVUPS     (SI)(R11*1), Z27
+	VMOVUPS     (BX), Z28
+	VMOVUPS     (BX)(R8*1), Z29
+	VMOVUPS     (DX), Z30
+	VFMADD231PS Z24, Z30, Z0
+	VFMADD231PS Z25, Z30, Z4
+	VFMADD231PS Z26, Z30, Z8
+	VFMADD231PS Z27, Z30, Z12
+	VFMADD231PS Z28, Z30, Z16
+	VFMADD231PS Z29, Z30, Z20
+	VMOVUPS     (DX)(R9*1), Z30
+	VFMADD231PS Z24, Z30, Z1
+	VFMADD231PS Z25, Z30, Z5
+	VFMADD231PS Z26, Z30, Z9
+	VFMADD231PS Z27, Z30, Z13
+	VFMADD231PS Z28, Z30, Z17
+	VFMADD231PS Z29, Z30, Z21
+	VMOVUPS     (DX)(R9*2), Z30
+	VFMADD231PS Z24, Z30, Z2
+	VFMADD231PS Z25, Z30, Z6
+	VFMADD231PS Z26, Z30, Z10
+	VFMADD231PS Z27, Z30, Z14
+	VFMADD231PS Z28, Z30, Z18
+	VFMADD231PS Z29, Z30, Z22
+	VMOVUPS     (DX)(R10*1), Z30
+	VFMADD231PS Z24, Z30, Z3
+	VFMADD231PS Z25, Z30, Z7
+	VFMADD231PS Z26, Z30, Z11
+	VFMADD231PS Z27, Z30, Z15
+	VFMADD231PS Z28, Z30, Z19
+	VFMADD231PS Z29, Z30, Z23
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMOVUPS.Z   (SI), K1, Z24
+	VMOVUPS.Z   (SI)(R8*1), K1, Z25
+	VMOVUPS.Z   (SI)(R8*2), K1, Z26
+	VMOVUPS.Z   (SI)(R11*1), K1, Z27
+	VMOVUPS.Z   (BX), K1, Z28
+	VMOVUPS.Z   (BX)(R8*1), K1, Z29
+	VMOVUPS.Z   (DX), K1, Z30
+	VFMADD231PS Z24, Z30, Z0
+	VFMADD231PS Z25, Z30, Z4
+	VFMADD231PS Z26, Z30, Z8
+	VFMADD231PS Z27, Z30, Z12
+	VFMADD231PS Z28, Z30, Z16
+	VFMADD231PS Z29, Z30, Z20
+	VMOVUPS.Z   (DX)(R9*1), K1, Z30
+	VFMADD231PS Z24, Z30, Z1
+	VFMADD231PS Z25, Z30, Z5
+	VFMADD231PS Z26, Z30, Z9
+	VFMADD231PS Z27, Z30, Z13
+	VFMADD231PS Z28, Z30, Z17
+	VFMADD231PS Z29, Z30, Z21
+	VMOVUPS.Z   (DX)(R9*2), K1, Z30
+	VFMADD231PS Z24, Z30, Z2
+	VFMADD231PS Z25, Z30, Z6
+	VFMADD231PS Z26, Z30, Z10
+	VFMADD231PS Z27, Z30, Z14
+	VFMADD231PS Z28, Z30, Z18
+	VFMADD231PS Z29, Z30, Z22
+	VMOVUPS.Z   (DX)(R10*1), K1, Z30
+	VFMADD231PS Z24, Z30, Z3
+	VFMADD231PS Z25, Z30, Z7
+	VFMADD231PS Z26, Z30, Z11
+	VFMADD231PS Z27, Z30, Z15
+	VFMADD231PS Z28, Z30, Z19
+	VFMADD231PS Z29, Z30, Z23
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y24
+	VADDPS        Y24, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X24
+	VADDPS        X24, X0, X0
+	VPERMILPD     $0x01, X0, X24
+	VADDPS        X24, X0, X0
+	VMOVSHDUP     X0, X24
+	VADDSS        X24, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y24
+	VADDPS        Y24, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X24
+	VADDPS        X24, X1, X1
+	VPERMILPD     $0x01, X1, X24
+	VADDPS        X24, X1, X1
+	VMOVSHDUP     X1, X24
+	VADDSS        X24, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y24
+	VADDPS        Y24, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X24
+	VADDPS        X24, X2, X2
+	VPERMILPD     $0x01, X2, X24
+	VADDPS        X24, X2, X2
+	VMOVSHDUP     X2, X24
+	VADDSS        X24, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y24
+	VADDPS        Y24, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X24
+	VADDPS        X24, X3, X3
+	VPERMILPD     $0x01, X3, X24
+	VADDPS        X24, X3, X3
+	VMOVSHDUP     X3, X24
+	VADDSS        X24, X3, X3
+	VMOVSS        X3, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y24
+	VADDPS        Y24, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X24
+	VADDPS        X24, X4, X4
+	VPERMILPD     $0x01, X4, X24
+	VADDPS        X24, X4, X4
+	VMOVSHDUP     X4, X24
+	VADDSS        X24, X4, X4
+	VMOVSS        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y24
+	VADDPS        Y24, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X24
+	VADDPS        X24, X5, X5
+	VPERMILPD     $0x01, X5, X24
+	VADDPS        X24, X5, X5
+	VMOVSHDUP     X5, X24
+	VADDSS        X24, X5, X5
+	VMOVSS        X5, 4(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y24
+	VADDPS        Y24, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X24
+	VADDPS        X24, X6, X6
+	VPERMILPD     $0x01, X6, X24
+	VADDPS        X24, X6, X6
+	VMOVSHDUP     X6, X24
+	VADDSS        X24, X6, X6
+	VMOVSS        X6, 8(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y24
+	VADDPS        Y24, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X24
+	VADDPS        X24, X7, X7
+	VPERMILPD     $0x01, X7, X24
+	VADDPS        X24, X7, X7
+	VMOVSHDUP     X7, X24
+	VADDSS        X24, X7, X7
+	VMOVSS        X7, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y24
+	VADDPS        Y24, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X24
+	VADDPS        X24, X8, X8
+	VPERMILPD     $0x01, X8, X24
+	VADDPS        X24, X8, X8
+	VMOVSHDUP     X8, X24
+	VADDSS        X24, X8, X8
+	VMOVSS        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y24
+	VADDPS        Y24, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X24
+	VADDPS        X24, X9, X9
+	VPERMILPD     $0x01, X9, X24
+	VADDPS        X24, X9, X9
+	VMOVSHDUP     X9, X24
+	VADDSS        X24, X9, X9
+	VMOVSS        X9, 4(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y24
+	VADDPS        Y24, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X24
+	VADDPS        X24, X10, X10
+	VPERMILPD     $0x01, X10, X24
+	VADDPS        X24, X10, X10
+	VMOVSHDUP     X10, X24
+	VADDSS        X24, X10, X10
+	VMOVSS        X10, 8(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y24
+	VADDPS        Y24, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X24
+	VADDPS        X24, X11, X11
+	VPERMILPD     $0x01, X11, X24
+	VADDPS        X24, X11, X11
+	VMOVSHDUP     X11, X24
+	VADDSS        X24, X11, X11
+	VMOVSS        X11, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y24
+	VADDPS        Y24, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X24
+	VADDPS        X24, X12, X12
+	VPERMILPD     $0x01, X12, X24
+	VADDPS        X24, X12, X12
+	VMOVSHDUP     X12, X24
+	VADDSS        X24, X12, X12
+	VMOVSS        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y24
+	VADDPS        Y24, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X24
+	VADDPS        X24, X13, X13
+	VPERMILPD     $0x01, X13, X24
+	VADDPS        X24, X13, X13
+	VMOVSHDUP     X13, X24
+	VADDSS        X24, X13, X13
+	VMOVSS        X13, 4(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y24
+	VADDPS        Y24, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X24
+	VADDPS        X24, X14, X14
+	VPERMILPD     $0x01, X14, X24
+	VADDPS        X24, X14, X14
+	VMOVSHDUP     X14, X24
+	VADDSS        X24, X14, X14
+	VMOVSS        X14, 8(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y24
+	VADDPS        Y24, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X24
+	VADDPS        X24, X15, X15
+	VPERMILPD     $0x01, X15, X24
+	VADDPS        X24, X15, X15
+	VMOVSHDUP     X15, X24
+	VADDSS        X24, X15, X15
+	VMOVSS        X15, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z16, Y24
+	VADDPS        Y24, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X24
+	VADDPS        X24, X16, X16
+	VPERMILPD     $0x01, X16, X24
+	VADDPS        X24, X16, X16
+	VMOVSHDUP     X16, X24
+	VADDSS        X24, X16, X16
+	VMOVSS        X16, (DX)
+	VEXTRACTF64X4 $0x01, Z17, Y24
+	VADDPS        Y24, Y17, Y17
+	VEXTRACTF32X4 $0x01, Y17, X24
+	VADDPS        X24, X17, X17
+	VPERMILPD     $0x01, X17, X24
+	VADDPS        X24, X17, X17
+	VMOVSHDUP     X17, X24
+	VADDSS        X24, X17, X17
+	VMOVSS        X17, 4(DX)
+	VEXTRACTF64X4 $0x01, Z18, Y24
+	VADDPS        Y24, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X24
+	VADDPS        X24, X18, X18
+	VPERMILPD     $0x01, X18, X24
+	VADDPS        X24, X18, X18
+	VMOVSHDUP     X18, X24
+	VADDSS        X24, X18, X18
+	VMOVSS        X18, 8(DX)
+	VEXTRACTF64X4 $0x01, Z19, Y24
+	VADDPS        Y24, Y19, Y19
+	VEXTRACTF32X4 $0x01, Y19, X24
+	VADDPS        X24, X19, X19
+	VPERMILPD     $0x01, X19, X24
+	VADDPS        X24, X19, X19
+	VMOVSHDUP     X19, X24
+	VADDSS        X24, X19, X19
+	VMOVSS        X19, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z20, Y24
+	VADDPS        Y24, Y20, Y20
+	VEXTRACTF32X4 $0x01, Y20, X24
+	VADDPS        X24, X20, X20
+	VPERMILPD     $0x01, X20, X24
+	VADDPS        X24, X20, X20
+	VMOVSHDUP     X20, X24
+	VADDSS        X24, X20, X20
+	VMOVSS        X20, (DX)
+	VEXTRACTF64X4 $0x01, Z21, Y24
+	VADDPS        Y24, Y21, Y21
+	VEXTRACTF32X4 $0x01, Y21, X24
+	VADDPS        X24, X21, X21
+	VPERMILPD     $0x01, X21, X24
+	VADDPS        X24, X21, X21
+	VMOVSHDUP     X21, X24
+	VADDSS        X24, X21, X21
+	VMOVSS        X21, 4(DX)
+	VEXTRACTF64X4 $0x01, Z22, Y24
+	VADDPS        Y24, Y22, Y22
+	VEXTRACTF32X4 $0x01, Y22, X24
+	VADDPS        X24, X22, X22
+	VPERMILPD     $0x01, X22, X24
+	VADDPS        X24, X22, X22
+	VMOVSHDUP     X22, X24
+	VADDSS        X24, X22, X22
+	VMOVSS        X22, 8(DX)
+	VEXTRACTF64X4 $0x01, Z23, Y24
+	VADDPS        Y24, Y23, Y23
+	VEXTRACTF32X4 $0x01, Y23, X24
+	VADDPS        X24, X23, X23
+	VPERMILPD     $0x01, X23, X24
+	VADDPS        X24, X23, X23
+	VMOVSHDUP     X23, X24
+	VADDSS        X24, X23, X23
+	VMOVSS        X23, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x10, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS     (SI), Z6
+	VMOVUPS     (SI)(R8*1), Z7
+	VMOVUPS     (SI)(R8*2), Z8
+	VMOVUPS     (SI)(R11*1), Z9
+	VMOVUPS     (BX), Z10
+	VMOVUPS     (BX)(R8*1), Z11
+	VMOVUPS     (DX), Z12
+	VFMADD231PS Z6, Z12, Z0
+	VFMADD231PS Z7, Z12, Z1
+	VFMADD231PS Z8, Z12, Z2
+	VFMADD231PS Z9, Z12, Z3
+	VFMADD231PS Z10, Z12, Z4
+	VFMADD231PS Z11, Z12, Z5
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMOVUPS.Z   (SI), K1, Z6
+	VMOVUPS.Z   (SI)(R8*1), K1, Z7
+	VMOVUPS.Z   (SI)(R8*2), K1, Z8
+	VMOVUPS.Z   (SI)(R11*1), K1, Z9
+	VMOVUPS.Z   (BX), K1, Z10
+	VMOVUPS.Z   (BX)(R8*1), K1, Z11
+	VMOVUPS.Z   (DX), K1, Z12
+	VFMADD231PS Z6, Z12, Z0
+	VFMADD231PS Z7, Z12, Z1
+	VFMADD231PS Z8, Z12, Z2
+	VFMADD231PS Z9, Z12, Z3
+	VFMADD231PS Z10, Z12, Z4
+	VFMADD231PS Z11, Z12, Z5
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y6
+	VADDPS        Y6, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X6
+	VADDPS        X6, X0, X0
+	VPERMILPD     $0x01, X0, X6
+	VADDPS        X6, X0, X0
+	VMOVSHDUP     X0, X6
+	VADDSS        X6, X0, X0
+	VMOVSS        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y6
+	VADDPS        Y6, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X6
+	VADDPS        X6, X1, X1
+	VPERMILPD     $0x01, X1, X6
+	VADDPS        X6, X1, X1
+	VMOVSHDUP     X1, X6
+	VADDSS        X6, X1, X1
+	VMOVSS        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y6
+	VADDPS        Y6, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X6
+	VADDPS        X6, X2, X2
+	VPERMILPD     $0x01, X2, X6
+	VADDPS        X6, X2, X2
+	VMOVSHDUP     X2, X6
+	VADDSS        X6, X2, X2
+	VMOVSS        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y6
+	VADDPS        Y6, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X6
+	VADDPS        X6, X3, X3
+	VPERMILPD     $0x01, X3, X6
+	VADDPS        X6, X3, X3
+	VMOVSHDUP     X3, X6
+	VADDSS        X6, X3, X3
+	VMOVSS        X3, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y6
+	VADDPS        Y6, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X6
+	VADDPS        X6, X4, X4
+	VPERMILPD     $0x01, X4, X6
+	VADDPS        X6, X4, X4
+	VMOVSHDUP     X4, X6
+	VADDSS        X6, X4, X4
+	VMOVSS        X4, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z5, Y6
+	VADDPS        Y6, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X6
+	VADDPS        X6, X5, X5
+	VPERMILPD     $0x01, X5, X6
+	VADDPS        X6, X5, X5
+	VMOVSHDUP     X5, X6
+	VADDSS        X6, X5, X5
+	VMOVSS        X5, (DX)
 	LEAQ          (R15)(R9*1), R15
 	ADDQ          $0x04, R14
 	SUBQ          $0x01, R12
@@ -7347,12 +8795,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most39
+	MOVQ  $0x00000008, CX
+
+most39:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -7394,7 +8847,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most40
+	MOVQ $0x00000008, CX
+
+most40:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -7643,12 +9101,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most41
+	MOVQ  $0x00000008, CX
+
+most41:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -7707,7 +9170,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most42
+	MOVQ $0x00000008, CX
+
+most42:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -8034,12 +9502,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most43
+	MOVQ  $0x00000008, CX
+
+most43:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -8115,7 +9588,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most44
+	MOVQ $0x00000008, CX
+
+most44:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -8470,12 +9948,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most45
+	MOVQ  $0x00000008, CX
+
+most45:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -8568,7 +10051,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most46
+	MOVQ $0x00000008, CX
+
+most46:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -8927,12 +10415,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most47
+	MOVQ  $0x00000008, CX
+
+most47:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -9042,7 +10535,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most48
+	MOVQ $0x00000008, CX
+
+most48:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -9461,12 +10959,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most49
+	MOVQ  $0x00000008, CX
+
+most49:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -9596,7 +11099,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most50
+	MOVQ $0x00000008, CX
+
+most50:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -10029,12 +11537,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most51
+	MOVQ  $0x00000008, CX
+
+most51:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -10181,7 +11694,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most52
+	MOVQ $0x00000008, CX
+
+most52:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -10662,12 +12180,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most53
+	MOVQ  $0x00000008, CX
+
+most53:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -10831,7 +12354,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most54
+	MOVQ $0x00000008, CX
+
+most54:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -11131,12 +12659,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most55
+	MOVQ  $0x00000008, CX
+
+most55:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -11317,7 +12850,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most56
+	MOVQ $0x00000008, CX
+
+most56:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -11643,12 +13181,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most57
+	MOVQ  $0x00000008, CX
+
+most57:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -11846,7 +13389,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most58
+	MOVQ $0x00000008, CX
+
+most58:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -12201,12 +13749,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most59
+	MOVQ  $0x00000008, CX
+
+most59:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -12424,7 +13977,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most60
+	MOVQ $0x00000008, CX
+
+most60:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -12808,12 +14366,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most61
+	MOVQ  $0x00000008, CX
+
+most61:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -13048,7 +14611,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most62
+	MOVQ $0x00000008, CX
+
+most62:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -13206,32 +14774,58 @@ TEXT ·copyF64x512(SB), NOSPLIT, $0-8
 	MOVQ 48(DI), R8
 	MOVQ 96(DI), R13
 	MOVQ R13, CX
-	CMPQ CX, $0x10
-	JLE  masks7
-	MOVQ $0x00000010, CX
+	CMPQ CX, $0x08
+	JLE  most63
+	MOVQ $0x00000008, CX
 
-masks7:
+most63:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K1
-	SHRQ  $0x08, AX
+	MOVQ  R13, CX
+	SUBQ  $0x08, CX
+	JGE   positive64
+	XORL  CX, CX
+
+positive64:
+	CMPQ CX, $0x08
+	JLE  most65
+	MOVQ $0x00000008, CX
+
+most65:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
 	KMOVW AX, K2
 	MOVQ  56(DI), AX
 	XORL  DX, DX
 	DIVQ  R13
 	MOVQ  DX, R11
 	MOVQ  R11, CX
-	CMPQ  CX, $0x10
-	JLE   masks8
-	MOVQ  $0x00000010, CX
+	CMPQ  CX, $0x08
+	JLE   most66
+	MOVQ  $0x00000008, CX
 
-masks8:
+most66:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K3
-	SHRQ  $0x08, AX
+	MOVQ  R11, CX
+	SUBQ  $0x08, CX
+	JGE   positive67
+	XORL  CX, CX
+
+positive67:
+	CMPQ CX, $0x08
+	JLE  most68
+	MOVQ $0x00000008, CX
+
+most68:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
 	KMOVW AX, K4
 	MOVQ  24(DI), SI
 	MOVQ  (DI), DX
@@ -13258,7 +14852,7 @@ strip:
 	VMOVUPD 64(AX), Z1
 	VMOVUPD Z0, (BX)
 	VMOVUPD Z1, 64(BX)
-	ADDQ    $0x80, AX
+	ADDQ    $0x00000080, AX
 	ADDQ    R12, BX
 	JMP     strip
 
@@ -13386,29 +14980,25 @@ rest:
 
 edge:
 	MOVQ R11, CX
-	CMPQ CX, $0x10
-	JLE  masks10
-	MOVQ $0x00000010, CX
+	CMPQ CX, $0x08
+	JLE  most69
+	MOVQ $0x00000008, CX
 
-masks10:
+most69:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K3
-	SHRQ  $0x08, AX
-	KMOVW AX, K4
 	MOVQ  R12, CX
-	CMPQ  CX, $0x10
-	JLE   masks11
-	MOVQ  $0x00000010, CX
+	CMPQ  CX, $0x08
+	JLE   most70
+	MOVQ  $0x00000008, CX
 
-masks11:
+most70:
 	MOVQ      $0x00000001, AX
 	SHLQ      CL, AX
 	DECQ      AX
 	KMOVW     AX, K1
-	SHRQ      $0x08, AX
-	KMOVW     AX, K2
 	MOVQ      SI, BX
 	VPXORD    Z0, Z0, Z0
 	VPXORD    Z1, Z1, Z1
@@ -13421,34 +15011,34 @@ masks11:
 	VMOVUPD.Z (BX), K1, Z0
 	ADDQ      R10, BX
 	CMPQ      R11, $0x01
-	JLE       square12Loaded
+	JLE       edgeLoaded
 	VMOVUPD.Z (BX), K1, Z1
 	ADDQ      R10, BX
 	CMPQ      R11, $0x02
-	JLE       square12Loaded
+	JLE       edgeLoaded
 	VMOVUPD.Z (BX), K1, Z2
 	ADDQ      R10, BX
 	CMPQ      R11, $0x03
-	JLE       square12Loaded
+	JLE       edgeLoaded
 	VMOVUPD.Z (BX), K1, Z3
 	ADDQ      R10, BX
 	CMPQ      R11, $0x04
-	JLE       square12Loaded
+	JLE       edgeLoaded
 	VMOVUPD.Z (BX), K1, Z4
 	ADDQ      R10, BX
 	CMPQ      R11, $0x05
-	JLE       square12Loaded
+	JLE       edgeLoaded
 	VMOVUPD.Z (BX), K1, Z5
 	ADDQ      R10, BX
 	CMPQ      R11, $0x06
-	JLE       square12Loaded
+	JLE       edgeLoaded
 	VMOVUPD.Z (BX), K1, Z6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x07
-	JLE       square12Loaded
+	JLE       edgeLoaded
 	VMOVUPD.Z (BX), K1, Z7
 
-square12Loaded:
+edgeLoaded:
 	VUNPCKLPD  Z1, Z0, Z16
 	VUNPCKHPD  Z1, Z0, Z17
 	VUNPCKLPD  Z3, Z2, Z18
@@ -13476,67 +15066,70 @@ square12Loaded:
 	VMOVUPD    Z0, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x01
-	JLE        square12Stored
+	JLE        edgeStored
 	VMOVUPD    Z4, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x02
-	JLE        square12Stored
+	JLE        edgeStored
 	VMOVUPD    Z1, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x03
-	JLE        square12Stored
+	JLE        edgeStored
 	VMOVUPD    Z5, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x04
-	JLE        square12Stored
+	JLE        edgeStored
 	VMOVUPD    Z2, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x05
-	JLE        square12Stored
+	JLE        edgeStored
 	VMOVUPD    Z6, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x06
-	JLE        square12Stored
+	JLE        edgeStored
 	VMOVUPD    Z3, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x07
-	JLE        square12Stored
+	JLE        edgeStored
 	VMOVUPD    Z7, K3, (DX)
 	ADDQ       R9, DX
 
-square12Stored:
+edgeStored:
 	ADDQ $0x40, SI
 	SUBQ $0x08, R12
 	SUBQ $0x08, R8
 	JG   edge
 
 next:
-	MOVQ R10, AX
-	SHLQ $0x03, AX
-	ADDQ AX, R14
-	ADDQ $0x40, R15
-	SUBQ $0x08, R11
-	JG   columns
+	IMUL3Q $0x08, R10, AX
+	ADDQ   AX, R14
+	ADDQ   $0x40, R15
+	SUBQ   $0x08, R11
+	JG     columns
 	VZEROUPPER
 	RET
 
 // func dotsF64x512m1(x *byte)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·dotsF64x512m1(SB), NOSPLIT, $0-8
-	MOVQ  x+0(FP), DI
-	MOVQ  96(DI), R8
-	SHLQ  $0x03, R8
-	MOVQ  104(DI), R9
-	SHLQ  $0x03, R9
-	LEAQ  (R9)(R9*2), R10
-	MOVQ  112(DI), R11
-	SHLQ  $0x03, R11
-	MOVQ  80(DI), R12
-	MOVQ  24(DI), R15
-	MOVQ  48(DI), R14
-	MOVQ  88(DI), R13
-	ANDQ  $0x07, R13
-	MOVQ  R13, CX
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x03, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x03, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x07, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most71
+	MOVQ $0x00000008, CX
+
+most71:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -13556,15 +15149,15 @@ cols4:
 	JL     cols4Rest
 
 cols4Term:
-	VMOVUPD     (SI), Z16
-	VMOVUPD     (DX), Z20
-	VFMADD231PD Z16, Z20, Z0
-	VMOVUPD     (DX)(R9*1), Z21
-	VFMADD231PD Z16, Z21, Z1
-	VMOVUPD     (DX)(R9*2), Z22
-	VFMADD231PD Z16, Z22, Z2
-	VMOVUPD     (DX)(R10*1), Z23
-	VFMADD231PD Z16, Z23, Z3
+	VMOVUPD     (SI), Z4
+	VMOVUPD     (DX), Z5
+	VFMADD231PD Z4, Z5, Z0
+	VMOVUPD     (DX)(R9*1), Z5
+	VFMADD231PD Z4, Z5, Z1
+	VMOVUPD     (DX)(R9*2), Z5
+	VFMADD231PD Z4, Z5, Z2
+	VMOVUPD     (DX)(R10*1), Z5
+	VFMADD231PD Z4, Z5, Z3
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x08, CX
@@ -13573,45 +15166,47 @@ cols4Term:
 cols4Rest:
 	TESTQ       R13, R13
 	JE          cols4Sum
-	VMOVUPD.Z   (SI), K1, Z16
-	VMOVUPD.Z   (DX), K1, Z20
-	VFMADD231PD Z16, Z20, Z0
-	VMOVUPD.Z   (DX)(R9*1), K1, Z21
-	VFMADD231PD Z16, Z21, Z1
-	VMOVUPD.Z   (DX)(R9*2), K1, Z22
-	VFMADD231PD Z16, Z22, Z2
-	VMOVUPD.Z   (DX)(R10*1), K1, Z23
-	VFMADD231PD Z16, Z23, Z3
+	VMOVUPD.Z   (SI), K1, Z4
+	VMOVUPD.Z   (DX), K1, Z5
+	VFMADD231PD Z4, Z5, Z0
+	VMOVUPD.Z   (DX)(R9*1), K1, Z5
+	VFMADD231PD Z4, Z5, Z1
+	VMOVUPD.Z   (DX)(R9*2), K1, Z5
+	VFMADD231PD Z4, Z5, Z2
+	VMOVUPD.Z   (DX)(R10*1), K1, Z5
+	VFMADD231PD Z4, Z5, Z3
 
 cols4Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPD        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPD        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPD        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPD        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X4
+	VADDPD        X4, X0, X0
+	VPERMILPD     $0x01, X0, X4
+	VADDPD        X4, X0, X0
 	VMOVSD        X0, (DX)
-	VEXTRACTF64X4 $0x01, Z1, Y16
-	VADDPD        Y16, Y1, Y1
-	VEXTRACTF32X4 $0x01, Y1, X16
-	VADDPD        X16, X1, X1
-	VPERMILPD     $0x01, X1, X16
-	VADDPD        X16, X1, X1
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPD        Y4, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X4
+	VADDPD        X4, X1, X1
+	VPERMILPD     $0x01, X1, X4
+	VADDPD        X4, X1, X1
 	VMOVSD        X1, 8(DX)
-	VEXTRACTF64X4 $0x01, Z2, Y16
-	VADDPD        Y16, Y2, Y2
-	VEXTRACTF32X4 $0x01, Y2, X16
-	VADDPD        X16, X2, X2
-	VPERMILPD     $0x01, X2, X16
-	VADDPD        X16, X2, X2
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPD        Y4, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X4
+	VADDPD        X4, X2, X2
+	VPERMILPD     $0x01, X2, X4
+	VADDPD        X4, X2, X2
 	VMOVSD        X2, 16(DX)
-	VEXTRACTF64X4 $0x01, Z3, Y16
-	VADDPD        Y16, Y3, Y3
-	VEXTRACTF32X4 $0x01, Y3, X16
-	VADDPD        X16, X3, X3
-	VPERMILPD     $0x01, X3, X16
-	VADDPD        X16, X3, X3
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPD        Y4, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPD        X4, X3, X3
+	VPERMILPD     $0x01, X3, X4
+	VADDPD        X4, X3, X3
 	VMOVSD        X3, 24(DX)
 	LEAQ          (R15)(R9*4), R15
 	ADDQ          $0x20, R14
@@ -13630,9 +15225,9 @@ cols1:
 	JL     cols1Rest
 
 cols1Term:
-	VMOVUPD     (SI), Z16
-	VMOVUPD     (DX), Z20
-	VFMADD231PD Z16, Z20, Z0
+	VMOVUPD     (SI), Z1
+	VMOVUPD     (DX), Z2
+	VFMADD231PD Z1, Z2, Z0
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x08, CX
@@ -13641,18 +15236,20 @@ cols1Term:
 cols1Rest:
 	TESTQ       R13, R13
 	JE          cols1Sum
-	VMOVUPD.Z   (SI), K1, Z16
-	VMOVUPD.Z   (DX), K1, Z20
-	VFMADD231PD Z16, Z20, Z0
+	VMOVUPD.Z   (SI), K1, Z1
+	VMOVUPD.Z   (DX), K1, Z2
+	VFMADD231PD Z1, Z2, Z0
 
 cols1Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPD        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPD        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPD        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPD        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPD        X1, X0, X0
+	VPERMILPD     $0x01, X0, X1
+	VADDPD        X1, X0, X0
 	VMOVSD        X0, (DX)
 	LEAQ          (R15)(R9*1), R15
 	ADDQ          $0x08, R14
@@ -13666,20 +15263,24 @@ cols1End:
 // func dotsF64x512m2(x *byte)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·dotsF64x512m2(SB), NOSPLIT, $0-8
-	MOVQ  x+0(FP), DI
-	MOVQ  96(DI), R8
-	SHLQ  $0x03, R8
-	MOVQ  104(DI), R9
-	SHLQ  $0x03, R9
-	LEAQ  (R9)(R9*2), R10
-	MOVQ  112(DI), R11
-	SHLQ  $0x03, R11
-	MOVQ  80(DI), R12
-	MOVQ  24(DI), R15
-	MOVQ  48(DI), R14
-	MOVQ  88(DI), R13
-	ANDQ  $0x07, R13
-	MOVQ  R13, CX
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x03, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x03, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x07, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most72
+	MOVQ $0x00000008, CX
+
+most72:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -13703,20 +15304,20 @@ cols4:
 	JL     cols4Rest
 
 cols4Term:
-	VMOVUPD     (SI), Z16
-	VMOVUPD     (SI)(R8*1), Z17
-	VMOVUPD     (DX), Z20
-	VFMADD231PD Z16, Z20, Z0
-	VFMADD231PD Z17, Z20, Z4
-	VMOVUPD     (DX)(R9*1), Z21
-	VFMADD231PD Z16, Z21, Z1
-	VFMADD231PD Z17, Z21, Z5
-	VMOVUPD     (DX)(R9*2), Z22
-	VFMADD231PD Z16, Z22, Z2
-	VFMADD231PD Z17, Z22, Z6
-	VMOVUPD     (DX)(R10*1), Z23
-	VFMADD231PD Z16, Z23, Z3
-	VFMADD231PD Z17, Z23, Z7
+	VMOVUPD     (SI), Z8
+	VMOVUPD     (SI)(R8*1), Z9
+	VMOVUPD     (DX), Z10
+	VFMADD231PD Z8, Z10, Z0
+	VFMADD231PD Z9, Z10, Z4
+	VMOVUPD     (DX)(R9*1), Z10
+	VFMADD231PD Z8, Z10, Z1
+	VFMADD231PD Z9, Z10, Z5
+	VMOVUPD     (DX)(R9*2), Z10
+	VFMADD231PD Z8, Z10, Z2
+	VFMADD231PD Z9, Z10, Z6
+	VMOVUPD     (DX)(R10*1), Z10
+	VFMADD231PD Z8, Z10, Z3
+	VFMADD231PD Z9, Z10, Z7
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x08, CX
@@ -13725,79 +15326,81 @@ cols4Term:
 cols4Rest:
 	TESTQ       R13, R13
 	JE          cols4Sum
-	VMOVUPD.Z   (SI), K1, Z16
-	VMOVUPD.Z   (SI)(R8*1), K1, Z17
-	VMOVUPD.Z   (DX), K1, Z20
-	VFMADD231PD Z16, Z20, Z0
-	VFMADD231PD Z17, Z20, Z4
-	VMOVUPD.Z   (DX)(R9*1), K1, Z21
-	VFMADD231PD Z16, Z21, Z1
-	VFMADD231PD Z17, Z21, Z5
-	VMOVUPD.Z   (DX)(R9*2), K1, Z22
-	VFMADD231PD Z16, Z22, Z2
-	VFMADD231PD Z17, Z22, Z6
-	VMOVUPD.Z   (DX)(R10*1), K1, Z23
-	VFMADD231PD Z16, Z23, Z3
-	VFMADD231PD Z17, Z23, Z7
+	VMOVUPD.Z   (SI), K1, Z8
+	VMOVUPD.Z   (SI)(R8*1), K1, Z9
+	VMOVUPD.Z   (DX), K1, Z10
+	VFMADD231PD Z8, Z10, Z0
+	VFMADD231PD Z9, Z10, Z4
+	VMOVUPD.Z   (DX)(R9*1), K1, Z10
+	VFMADD231PD Z8, Z10, Z1
+	VFMADD231PD Z9, Z10, Z5
+	VMOVUPD.Z   (DX)(R9*2), K1, Z10
+	VFMADD231PD Z8, Z10, Z2
+	VFMADD231PD Z9, Z10, Z6
+	VMOVUPD.Z   (DX)(R10*1), K1, Z10
+	VFMADD231PD Z8, Z10, Z3
+	VFMADD231PD Z9, Z10, Z7
 
 cols4Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPD        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPD        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPD        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VADDPD        Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VADDPD        X8, X0, X0
+	VPERMILPD     $0x01, X0, X8
+	VADDPD        X8, X0, X0
 	VMOVSD        X0, (DX)
-	VEXTRACTF64X4 $0x01, Z1, Y16
-	VADDPD        Y16, Y1, Y1
-	VEXTRACTF32X4 $0x01, Y1, X16
-	VADDPD        X16, X1, X1
-	VPERMILPD     $0x01, X1, X16
-	VADDPD        X16, X1, X1
+	VEXTRACTF64X4 $0x01, Z1, Y8
+	VADDPD        Y8, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X8
+	VADDPD        X8, X1, X1
+	VPERMILPD     $0x01, X1, X8
+	VADDPD        X8, X1, X1
 	VMOVSD        X1, 8(DX)
-	VEXTRACTF64X4 $0x01, Z2, Y16
-	VADDPD        Y16, Y2, Y2
-	VEXTRACTF32X4 $0x01, Y2, X16
-	VADDPD        X16, X2, X2
-	VPERMILPD     $0x01, X2, X16
-	VADDPD        X16, X2, X2
+	VEXTRACTF64X4 $0x01, Z2, Y8
+	VADDPD        Y8, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X8
+	VADDPD        X8, X2, X2
+	VPERMILPD     $0x01, X2, X8
+	VADDPD        X8, X2, X2
 	VMOVSD        X2, 16(DX)
-	VEXTRACTF64X4 $0x01, Z3, Y16
-	VADDPD        Y16, Y3, Y3
-	VEXTRACTF32X4 $0x01, Y3, X16
-	VADDPD        X16, X3, X3
-	VPERMILPD     $0x01, X3, X16
-	VADDPD        X16, X3, X3
+	VEXTRACTF64X4 $0x01, Z3, Y8
+	VADDPD        Y8, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X8
+	VADDPD        X8, X3, X3
+	VPERMILPD     $0x01, X3, X8
+	VADDPD        X8, X3, X3
 	VMOVSD        X3, 24(DX)
-	ADDQ          R11, DX
-	VEXTRACTF64X4 $0x01, Z4, Y16
-	VADDPD        Y16, Y4, Y4
-	VEXTRACTF32X4 $0x01, Y4, X16
-	VADDPD        X16, X4, X4
-	VPERMILPD     $0x01, X4, X16
-	VADDPD        X16, X4, X4
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y8
+	VADDPD        Y8, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPD        X8, X4, X4
+	VPERMILPD     $0x01, X4, X8
+	VADDPD        X8, X4, X4
 	VMOVSD        X4, (DX)
-	VEXTRACTF64X4 $0x01, Z5, Y16
-	VADDPD        Y16, Y5, Y5
-	VEXTRACTF32X4 $0x01, Y5, X16
-	VADDPD        X16, X5, X5
-	VPERMILPD     $0x01, X5, X16
-	VADDPD        X16, X5, X5
+	VEXTRACTF64X4 $0x01, Z5, Y8
+	VADDPD        Y8, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X8
+	VADDPD        X8, X5, X5
+	VPERMILPD     $0x01, X5, X8
+	VADDPD        X8, X5, X5
 	VMOVSD        X5, 8(DX)
-	VEXTRACTF64X4 $0x01, Z6, Y16
-	VADDPD        Y16, Y6, Y6
-	VEXTRACTF32X4 $0x01, Y6, X16
-	VADDPD        X16, X6, X6
-	VPERMILPD     $0x01, X6, X16
-	VADDPD        X16, X6, X6
+	VEXTRACTF64X4 $0x01, Z6, Y8
+	VADDPD        Y8, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X8
+	VADDPD        X8, X6, X6
+	VPERMILPD     $0x01, X6, X8
+	VADDPD        X8, X6, X6
 	VMOVSD        X6, 16(DX)
-	VEXTRACTF64X4 $0x01, Z7, Y16
-	VADDPD        Y16, Y7, Y7
-	VEXTRACTF32X4 $0x01, Y7, X16
-	VADDPD        X16, X7, X7
-	VPERMILPD     $0x01, X7, X16
-	VADDPD        X16, X7, X7
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VADDPD        Y8, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X8
+	VADDPD        X8, X7, X7
+	VPERMILPD     $0x01, X7, X8
+	VADDPD        X8, X7, X7
 	VMOVSD        X7, 24(DX)
 	LEAQ          (R15)(R9*4), R15
 	ADDQ          $0x20, R14
@@ -13817,11 +15420,11 @@ cols1:
 	JL     cols1Rest
 
 cols1Term:
-	VMOVUPD     (SI), Z16
-	VMOVUPD     (SI)(R8*1), Z17
-	VMOVUPD     (DX), Z20
-	VFMADD231PD Z16, Z20, Z0
-	VFMADD231PD Z17, Z20, Z1
+	VMOVUPD     (SI), Z2
+	VMOVUPD     (SI)(R8*1), Z3
+	VMOVUPD     (DX), Z4
+	VFMADD231PD Z2, Z4, Z0
+	VFMADD231PD Z3, Z4, Z1
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x08, CX
@@ -13830,28 +15433,30 @@ cols1Term:
 cols1Rest:
 	TESTQ       R13, R13
 	JE          cols1Sum
-	VMOVUPD.Z   (SI), K1, Z16
-	VMOVUPD.Z   (SI)(R8*1), K1, Z17
-	VMOVUPD.Z   (DX), K1, Z20
-	VFMADD231PD Z16, Z20, Z0
-	VFMADD231PD Z17, Z20, Z1
+	VMOVUPD.Z   (SI), K1, Z2
+	VMOVUPD.Z   (SI)(R8*1), K1, Z3
+	VMOVUPD.Z   (DX), K1, Z4
+	VFMADD231PD Z2, Z4, Z0
+	VFMADD231PD Z3, Z4, Z1
 
 cols1Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPD        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPD        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPD        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPD        Y2, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X2
+	VADDPD        X2, X0, X0
+	VPERMILPD     $0x01, X0, X2
+	VADDPD        X2, X0, X0
 	VMOVSD        X0, (DX)
-	ADDQ          R11, DX
-	VEXTRACTF64X4 $0x01, Z1, Y16
-	VADDPD        Y16, Y1, Y1
-	VEXTRACTF32X4 $0x01, Y1, X16
-	VADDPD        X16, X1, X1
-	VPERMILPD     $0x01, X1, X16
-	VADDPD        X16, X1, X1
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPD        Y2, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X2
+	VADDPD        X2, X1, X1
+	VPERMILPD     $0x01, X1, X2
+	VADDPD        X2, X1, X1
 	VMOVSD        X1, (DX)
 	LEAQ          (R15)(R9*1), R15
 	ADDQ          $0x08, R14
@@ -13865,20 +15470,24 @@ cols1End:
 // func dotsF64x512m3(x *byte)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·dotsF64x512m3(SB), NOSPLIT, $0-8
-	MOVQ  x+0(FP), DI
-	MOVQ  96(DI), R8
-	SHLQ  $0x03, R8
-	MOVQ  104(DI), R9
-	SHLQ  $0x03, R9
-	LEAQ  (R9)(R9*2), R10
-	MOVQ  112(DI), R11
-	SHLQ  $0x03, R11
-	MOVQ  80(DI), R12
-	MOVQ  24(DI), R15
-	MOVQ  48(DI), R14
-	MOVQ  88(DI), R13
-	ANDQ  $0x07, R13
-	MOVQ  R13, CX
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x03, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x03, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x07, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most73
+	MOVQ $0x00000008, CX
+
+most73:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
@@ -13906,25 +15515,297 @@ cols4:
 	JL     cols4Rest
 
 cols4Term:
+	VMOVUPD     (SI), Z12
+	VMOVUPD     (SI)(R8*1), Z13
+	VMOVUPD     (SI)(R8*2), Z14
+	VMOVUPD     (DX), Z15
+	VFMADD231PD Z12, Z15, Z0
+	VFMADD231PD Z13, Z15, Z4
+	VFMADD231PD Z14, Z15, Z8
+	VMOVUPD     (DX)(R9*1), Z15
+	VFMADD231PD Z12, Z15, Z1
+	VFMADD231PD Z13, Z15, Z5
+	VFMADD231PD Z14, Z15, Z9
+	VMOVUPD     (DX)(R9*2), Z15
+	VFMADD231PD Z12, Z15, Z2
+	VFMADD231PD Z13, Z15, Z6
+	VFMADD231PD Z14, Z15, Z10
+	VMOVUPD     (DX)(R10*1), Z15
+	VFMADD231PD Z12, Z15, Z3
+	VFMADD231PD Z13, Z15, Z7
+	VFMADD231PD Z14, Z15, Z11
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DX
+	SUBQ        $0x08, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMOVUPD.Z   (SI), K1, Z12
+	VMOVUPD.Z   (SI)(R8*1), K1, Z13
+	VMOVUPD.Z   (SI)(R8*2), K1, Z14
+	VMOVUPD.Z   (DX), K1, Z15
+	VFMADD231PD Z12, Z15, Z0
+	VFMADD231PD Z13, Z15, Z4
+	VFMADD231PD Z14, Z15, Z8
+	VMOVUPD.Z   (DX)(R9*1), K1, Z15
+	VFMADD231PD Z12, Z15, Z1
+	VFMADD231PD Z13, Z15, Z5
+	VFMADD231PD Z14, Z15, Z9
+	VMOVUPD.Z   (DX)(R9*2), K1, Z15
+	VFMADD231PD Z12, Z15, Z2
+	VFMADD231PD Z13, Z15, Z6
+	VFMADD231PD Z14, Z15, Z10
+	VMOVUPD.Z   (DX)(R10*1), K1, Z15
+	VFMADD231PD Z12, Z15, Z3
+	VFMADD231PD Z13, Z15, Z7
+	VFMADD231PD Z14, Z15, Z11
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y12
+	VADDPD        Y12, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X12
+	VADDPD        X12, X0, X0
+	VPERMILPD     $0x01, X0, X12
+	VADDPD        X12, X0, X0
+	VMOVSD        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y12
+	VADDPD        Y12, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X12
+	VADDPD        X12, X1, X1
+	VPERMILPD     $0x01, X1, X12
+	VADDPD        X12, X1, X1
+	VMOVSD        X1, 8(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y12
+	VADDPD        Y12, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X12
+	VADDPD        X12, X2, X2
+	VPERMILPD     $0x01, X2, X12
+	VADDPD        X12, X2, X2
+	VMOVSD        X2, 16(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y12
+	VADDPD        Y12, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X12
+	VADDPD        X12, X3, X3
+	VPERMILPD     $0x01, X3, X12
+	VADDPD        X12, X3, X3
+	VMOVSD        X3, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y12
+	VADDPD        Y12, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X12
+	VADDPD        X12, X4, X4
+	VPERMILPD     $0x01, X4, X12
+	VADDPD        X12, X4, X4
+	VMOVSD        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y12
+	VADDPD        Y12, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X12
+	VADDPD        X12, X5, X5
+	VPERMILPD     $0x01, X5, X12
+	VADDPD        X12, X5, X5
+	VMOVSD        X5, 8(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y12
+	VADDPD        Y12, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X12
+	VADDPD        X12, X6, X6
+	VPERMILPD     $0x01, X6, X12
+	VADDPD        X12, X6, X6
+	VMOVSD        X6, 16(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y12
+	VADDPD        Y12, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X12
+	VADDPD        X12, X7, X7
+	VPERMILPD     $0x01, X7, X12
+	VADDPD        X12, X7, X7
+	VMOVSD        X7, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y12
+	VADDPD        Y12, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X12
+	VADDPD        X12, X8, X8
+	VPERMILPD     $0x01, X8, X12
+	VADDPD        X12, X8, X8
+	VMOVSD        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y12
+	VADDPD        Y12, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X12
+	VADDPD        X12, X9, X9
+	VPERMILPD     $0x01, X9, X12
+	VADDPD        X12, X9, X9
+	VMOVSD        X9, 8(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y12
+	VADDPD        Y12, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X12
+	VADDPD        X12, X10, X10
+	VPERMILPD     $0x01, X10, X12
+	VADDPD        X12, X10, X10
+	VMOVSD        X10, 16(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y12
+	VADDPD        Y12, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X12
+	VADDPD        X12, X11, X11
+	VPERMILPD     $0x01, X11, X12
+	VADDPD        X12, X11, X11
+	VMOVSD        X11, 24(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x20, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPD     (SI), Z3
+	VMOVUPD     (SI)(R8*1), Z4
+	VMOVUPD     (SI)(R8*2), Z5
+	VMOVUPD     (DX), Z6
+	VFMADD231PD Z3, Z6, Z0
+	VFMADD231PD Z4, Z6, Z1
+	VFMADD231PD Z5, Z6, Z2
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, DX
+	SUBQ        $0x08, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMOVUPD.Z   (SI), K1, Z3
+	VMOVUPD.Z   (SI)(R8*1), K1, Z4
+	VMOVUPD.Z   (SI)(R8*2), K1, Z5
+	VMOVUPD.Z   (DX), K1, Z6
+	VFMADD231PD Z3, Z6, Z0
+	VFMADD231PD Z4, Z6, Z1
+	VFMADD231PD Z5, Z6, Z2
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y3
+	VADDPD        Y3, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X3
+	VADDPD        X3, X0, X0
+	VPERMILPD     $0x01, X0, X3
+	VADDPD        X3, X0, X0
+	VMOVSD        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VADDPD        Y3, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X3
+	VADDPD        X3, X1, X1
+	VPERMILPD     $0x01, X1, X3
+	VADDPD        X3, X1, X1
+	VMOVSD        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPD        Y3, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPD        X3, X2, X2
+	VPERMILPD     $0x01, X2, X3
+	VADDPD        X3, X2, X2
+	VMOVSD        X2, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x08, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsF64x512m4(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsF64x512m4(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x03, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x03, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x07, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most74
+	MOVQ $0x00000008, CX
+
+most74:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols4Rest
+
+cols4Term:
 	VMOVUPD     (SI), Z16
 	VMOVUPD     (SI)(R8*1), Z17
 	VMOVUPD     (SI)(R8*2), Z18
+	VMOVUPD     (SI)(R11*1), Z19
 	VMOVUPD     (DX), Z20
 	VFMADD231PD Z16, Z20, Z0
 	VFMADD231PD Z17, Z20, Z4
 	VFMADD231PD Z18, Z20, Z8
-	VMOVUPD     (DX)(R9*1), Z21
-	VFMADD231PD Z16, Z21, Z1
-	VFMADD231PD Z17, Z21, Z5
-	VFMADD231PD Z18, Z21, Z9
-	VMOVUPD     (DX)(R9*2), Z22
-	VFMADD231PD Z16, Z22, Z2
-	VFMADD231PD Z17, Z22, Z6
-	VFMADD231PD Z18, Z22, Z10
-	VMOVUPD     (DX)(R10*1), Z23
-	VFMADD231PD Z16, Z23, Z3
-	VFMADD231PD Z17, Z23, Z7
-	VFMADD231PD Z18, Z23, Z11
+	VFMADD231PD Z19, Z20, Z12
+	VMOVUPD     (DX)(R9*1), Z20
+	VFMADD231PD Z16, Z20, Z1
+	VFMADD231PD Z17, Z20, Z5
+	VFMADD231PD Z18, Z20, Z9
+	VFMADD231PD Z19, Z20, Z13
+	VMOVUPD     (DX)(R9*2), Z20
+	VFMADD231PD Z16, Z20, Z2
+	VFMADD231PD Z17, Z20, Z6
+	VFMADD231PD Z18, Z20, Z10
+	VFMADD231PD Z19, Z20, Z14
+	VMOVUPD     (DX)(R10*1), Z20
+	VFMADD231PD Z16, Z20, Z3
+	VFMADD231PD Z17, Z20, Z7
+	VFMADD231PD Z18, Z20, Z11
+	VFMADD231PD Z19, Z20, Z15
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x08, CX
@@ -13936,25 +15817,32 @@ cols4Rest:
 	VMOVUPD.Z   (SI), K1, Z16
 	VMOVUPD.Z   (SI)(R8*1), K1, Z17
 	VMOVUPD.Z   (SI)(R8*2), K1, Z18
+	VMOVUPD.Z   (SI)(R11*1), K1, Z19
 	VMOVUPD.Z   (DX), K1, Z20
 	VFMADD231PD Z16, Z20, Z0
 	VFMADD231PD Z17, Z20, Z4
 	VFMADD231PD Z18, Z20, Z8
-	VMOVUPD.Z   (DX)(R9*1), K1, Z21
-	VFMADD231PD Z16, Z21, Z1
-	VFMADD231PD Z17, Z21, Z5
-	VFMADD231PD Z18, Z21, Z9
-	VMOVUPD.Z   (DX)(R9*2), K1, Z22
-	VFMADD231PD Z16, Z22, Z2
-	VFMADD231PD Z17, Z22, Z6
-	VFMADD231PD Z18, Z22, Z10
-	VMOVUPD.Z   (DX)(R10*1), K1, Z23
-	VFMADD231PD Z16, Z23, Z3
-	VFMADD231PD Z17, Z23, Z7
-	VFMADD231PD Z18, Z23, Z11
+	VFMADD231PD Z19, Z20, Z12
+	VMOVUPD.Z   (DX)(R9*1), K1, Z20
+	VFMADD231PD Z16, Z20, Z1
+	VFMADD231PD Z17, Z20, Z5
+	VFMADD231PD Z18, Z20, Z9
+	VFMADD231PD Z19, Z20, Z13
+	VMOVUPD.Z   (DX)(R9*2), K1, Z20
+	VFMADD231PD Z16, Z20, Z2
+	VFMADD231PD Z17, Z20, Z6
+	VFMADD231PD Z18, Z20, Z10
+	VFMADD231PD Z19, Z20, Z14
+	VMOVUPD.Z   (DX)(R10*1), K1, Z20
+	VFMADD231PD Z16, Z20, Z3
+	VFMADD231PD Z17, Z20, Z7
+	VFMADD231PD Z18, Z20, Z11
+	VFMADD231PD Z19, Z20, Z15
 
 cols4Sum:
 	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
 	VEXTRACTF64X4 $0x01, Z0, Y16
 	VADDPD        Y16, Y0, Y0
 	VEXTRACTF32X4 $0x01, Y0, X16
@@ -13983,7 +15871,7 @@ cols4Sum:
 	VPERMILPD     $0x01, X3, X16
 	VADDPD        X16, X3, X3
 	VMOVSD        X3, 24(DX)
-	ADDQ          R11, DX
+	ADDQ          AX, DX
 	VEXTRACTF64X4 $0x01, Z4, Y16
 	VADDPD        Y16, Y4, Y4
 	VEXTRACTF32X4 $0x01, Y4, X16
@@ -14012,7 +15900,7 @@ cols4Sum:
 	VPERMILPD     $0x01, X7, X16
 	VADDPD        X16, X7, X7
 	VMOVSD        X7, 24(DX)
-	ADDQ          R11, DX
+	ADDQ          AX, DX
 	VEXTRACTF64X4 $0x01, Z8, Y16
 	VADDPD        Y16, Y8, Y8
 	VEXTRACTF32X4 $0x01, Y8, X16
@@ -14041,6 +15929,35 @@ cols4Sum:
 	VPERMILPD     $0x01, X11, X16
 	VADDPD        X16, X11, X11
 	VMOVSD        X11, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y16
+	VADDPD        Y16, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X16
+	VADDPD        X16, X12, X12
+	VPERMILPD     $0x01, X12, X16
+	VADDPD        X16, X12, X12
+	VMOVSD        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y16
+	VADDPD        Y16, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X16
+	VADDPD        X16, X13, X13
+	VPERMILPD     $0x01, X13, X16
+	VADDPD        X16, X13, X13
+	VMOVSD        X13, 8(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y16
+	VADDPD        Y16, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X16
+	VADDPD        X16, X14, X14
+	VPERMILPD     $0x01, X14, X16
+	VADDPD        X16, X14, X14
+	VMOVSD        X14, 16(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y16
+	VADDPD        Y16, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X16
+	VADDPD        X16, X15, X15
+	VPERMILPD     $0x01, X15, X16
+	VADDPD        X16, X15, X15
+	VMOVSD        X15, 24(DX)
 	LEAQ          (R15)(R9*4), R15
 	ADDQ          $0x20, R14
 	SUBQ          $0x04, R12
@@ -14053,6 +15970,7 @@ cols1:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
 	MOVQ   (DI), SI
 	MOVQ   R15, DX
 	MOVQ   88(DI), CX
@@ -14060,13 +15978,15 @@ cols1:
 	JL     cols1Rest
 
 cols1Term:
-	VMOVUPD     (SI), Z16
-	VMOVUPD     (SI)(R8*1), Z17
-	VMOVUPD     (SI)(R8*2), Z18
-	VMOVUPD     (DX), Z20
-	VFMADD231PD Z16, Z20, Z0
-	VFMADD231PD Z17, Z20, Z1
-	VFMADD231PD Z18, Z20, Z2
+	VMOVUPD     (SI), Z4
+	VMOVUPD     (SI)(R8*1), Z5
+	VMOVUPD     (SI)(R8*2), Z6
+	VMOVUPD     (SI)(R11*1), Z7
+	VMOVUPD     (DX), Z8
+	VFMADD231PD Z4, Z8, Z0
+	VFMADD231PD Z5, Z8, Z1
+	VFMADD231PD Z6, Z8, Z2
+	VFMADD231PD Z7, Z8, Z3
 	ADDQ        $0x40, SI
 	ADDQ        $0x40, DX
 	SUBQ        $0x08, CX
@@ -14075,39 +15995,865 @@ cols1Term:
 cols1Rest:
 	TESTQ       R13, R13
 	JE          cols1Sum
-	VMOVUPD.Z   (SI), K1, Z16
-	VMOVUPD.Z   (SI)(R8*1), K1, Z17
-	VMOVUPD.Z   (SI)(R8*2), K1, Z18
-	VMOVUPD.Z   (DX), K1, Z20
-	VFMADD231PD Z16, Z20, Z0
-	VFMADD231PD Z17, Z20, Z1
-	VFMADD231PD Z18, Z20, Z2
+	VMOVUPD.Z   (SI), K1, Z4
+	VMOVUPD.Z   (SI)(R8*1), K1, Z5
+	VMOVUPD.Z   (SI)(R8*2), K1, Z6
+	VMOVUPD.Z   (SI)(R11*1), K1, Z7
+	VMOVUPD.Z   (DX), K1, Z8
+	VFMADD231PD Z4, Z8, Z0
+	VFMADD231PD Z5, Z8, Z1
+	VFMADD231PD Z6, Z8, Z2
+	VFMADD231PD Z7, Z8, Z3
 
 cols1Sum:
 	MOVQ          R14, DX
-	VEXTRACTF64X4 $0x01, Z0, Y16
-	VADDPD        Y16, Y0, Y0
-	VEXTRACTF32X4 $0x01, Y0, X16
-	VADDPD        X16, X0, X0
-	VPERMILPD     $0x01, X0, X16
-	VADDPD        X16, X0, X0
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPD        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X4
+	VADDPD        X4, X0, X0
+	VPERMILPD     $0x01, X0, X4
+	VADDPD        X4, X0, X0
 	VMOVSD        X0, (DX)
-	ADDQ          R11, DX
-	VEXTRACTF64X4 $0x01, Z1, Y16
-	VADDPD        Y16, Y1, Y1
-	VEXTRACTF32X4 $0x01, Y1, X16
-	VADDPD        X16, X1, X1
-	VPERMILPD     $0x01, X1, X16
-	VADDPD        X16, X1, X1
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPD        Y4, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X4
+	VADDPD        X4, X1, X1
+	VPERMILPD     $0x01, X1, X4
+	VADDPD        X4, X1, X1
 	VMOVSD        X1, (DX)
-	ADDQ          R11, DX
-	VEXTRACTF64X4 $0x01, Z2, Y16
-	VADDPD        Y16, Y2, Y2
-	VEXTRACTF32X4 $0x01, Y2, X16
-	VADDPD        X16, X2, X2
-	VPERMILPD     $0x01, X2, X16
-	VADDPD        X16, X2, X2
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPD        Y4, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X4
+	VADDPD        X4, X2, X2
+	VPERMILPD     $0x01, X2, X4
+	VADDPD        X4, X2, X2
 	VMOVSD        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPD        Y4, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPD        X4, X3, X3
+	VPERMILPD     $0x01, X3, X4
+	VADDPD        X4, X3, X3
+	VMOVSD        X3, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x08, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsF64x512m5(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsF64x512m5(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x03, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x03, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x07, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most75
+	MOVQ $0x00000008, CX
+
+most75:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPD     (SI), Z20
+	VMOVUPD     (SI)(R8*1), Z21
+	VMOVUPD     (SI)(R8*2), Z22
+	VMOVUPD     (SI)(R11*1), Z23
+	VMOVUPD     (BX), Z24
+	VMOVUPD     (DX), Z25
+	VFMADD231PD Z20, Z25, Z0
+	VFMADD231PD Z21, Z25, Z4
+	VFMADD231PD Z22, Z25, Z8
+	VFMADD231PD Z23, Z25, Z12
+	VFMADD231PD Z24, Z25, Z16
+	VMOVUPD     (DX)(R9*1), Z25
+	VFMADD231PD Z20, Z25, Z1
+	VFMADD231PD Z21, Z25, Z5
+	VFMADD231PD Z22, Z25, Z9
+	VFMADD231PD Z23, Z25, Z13
+	VFMADD231PD Z24, Z25, Z17
+	VMOVUPD     (DX)(R9*2), Z25
+	VFMADD231PD Z20, Z25, Z2
+	VFMADD231PD Z21, Z25, Z6
+	VFMADD231PD Z22, Z25, Z10
+	VFMADD231PD Z23, Z25, Z14
+	VFMADD231PD Z24, Z25, Z18
+	VMOVUPD     (DX)(R10*1), Z25
+	VFMADD231PD Z20, Z25, Z3
+	VFMADD231PD Z21, Z25, Z7
+	VFMADD231PD Z22, Z25, Z11
+	VFMADD231PD Z23, Z25, Z15
+	VFMADD231PD Z24, Z25, Z19
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, DX
+	SUBQ        $0x08, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMOVUPD.Z   (SI), K1, Z20
+	VMOVUPD.Z   (SI)(R8*1), K1, Z21
+	VMOVUPD.Z   (SI)(R8*2), K1, Z22
+	VMOVUPD.Z   (SI)(R11*1), K1, Z23
+	VMOVUPD.Z   (BX), K1, Z24
+	VMOVUPD.Z   (DX), K1, Z25
+	VFMADD231PD Z20, Z25, Z0
+	VFMADD231PD Z21, Z25, Z4
+	VFMADD231PD Z22, Z25, Z8
+	VFMADD231PD Z23, Z25, Z12
+	VFMADD231PD Z24, Z25, Z16
+	VMOVUPD.Z   (DX)(R9*1), K1, Z25
+	VFMADD231PD Z20, Z25, Z1
+	VFMADD231PD Z21, Z25, Z5
+	VFMADD231PD Z22, Z25, Z9
+	VFMADD231PD Z23, Z25, Z13
+	VFMADD231PD Z24, Z25, Z17
+	VMOVUPD.Z   (DX)(R9*2), K1, Z25
+	VFMADD231PD Z20, Z25, Z2
+	VFMADD231PD Z21, Z25, Z6
+	VFMADD231PD Z22, Z25, Z10
+	VFMADD231PD Z23, Z25, Z14
+	VFMADD231PD Z24, Z25, Z18
+	VMOVUPD.Z   (DX)(R10*1), K1, Z25
+	VFMADD231PD Z20, Z25, Z3
+	VFMADD231PD Z21, Z25, Z7
+	VFMADD231PD Z22, Z25, Z11
+	VFMADD231PD Z23, Z25, Z15
+	VFMADD231PD Z24, Z25, Z19
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y20
+	VADDPD        Y20, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X20
+	VADDPD        X20, X0, X0
+	VPERMILPD     $0x01, X0, X20
+	VADDPD        X20, X0, X0
+	VMOVSD        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y20
+	VADDPD        Y20, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X20
+	VADDPD        X20, X1, X1
+	VPERMILPD     $0x01, X1, X20
+	VADDPD        X20, X1, X1
+	VMOVSD        X1, 8(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y20
+	VADDPD        Y20, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X20
+	VADDPD        X20, X2, X2
+	VPERMILPD     $0x01, X2, X20
+	VADDPD        X20, X2, X2
+	VMOVSD        X2, 16(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y20
+	VADDPD        Y20, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X20
+	VADDPD        X20, X3, X3
+	VPERMILPD     $0x01, X3, X20
+	VADDPD        X20, X3, X3
+	VMOVSD        X3, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y20
+	VADDPD        Y20, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X20
+	VADDPD        X20, X4, X4
+	VPERMILPD     $0x01, X4, X20
+	VADDPD        X20, X4, X4
+	VMOVSD        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y20
+	VADDPD        Y20, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X20
+	VADDPD        X20, X5, X5
+	VPERMILPD     $0x01, X5, X20
+	VADDPD        X20, X5, X5
+	VMOVSD        X5, 8(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y20
+	VADDPD        Y20, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X20
+	VADDPD        X20, X6, X6
+	VPERMILPD     $0x01, X6, X20
+	VADDPD        X20, X6, X6
+	VMOVSD        X6, 16(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y20
+	VADDPD        Y20, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X20
+	VADDPD        X20, X7, X7
+	VPERMILPD     $0x01, X7, X20
+	VADDPD        X20, X7, X7
+	VMOVSD        X7, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y20
+	VADDPD        Y20, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X20
+	VADDPD        X20, X8, X8
+	VPERMILPD     $0x01, X8, X20
+	VADDPD        X20, X8, X8
+	VMOVSD        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y20
+	VADDPD        Y20, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X20
+	VADDPD        X20, X9, X9
+	VPERMILPD     $0x01, X9, X20
+	VADDPD        X20, X9, X9
+	VMOVSD        X9, 8(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y20
+	VADDPD        Y20, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X20
+	VADDPD        X20, X10, X10
+	VPERMILPD     $0x01, X10, X20
+	VADDPD        X20, X10, X10
+	VMOVSD        X10, 16(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y20
+	VADDPD        Y20, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X20
+	VADDPD        X20, X11, X11
+	VPERMILPD     $0x01, X11, X20
+	VADDPD        X20, X11, X11
+	VMOVSD        X11, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y20
+	VADDPD        Y20, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X20
+	VADDPD        X20, X12, X12
+	VPERMILPD     $0x01, X12, X20
+	VADDPD        X20, X12, X12
+	VMOVSD        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y20
+	VADDPD        Y20, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X20
+	VADDPD        X20, X13, X13
+	VPERMILPD     $0x01, X13, X20
+	VADDPD        X20, X13, X13
+	VMOVSD        X13, 8(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y20
+	VADDPD        Y20, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X20
+	VADDPD        X20, X14, X14
+	VPERMILPD     $0x01, X14, X20
+	VADDPD        X20, X14, X14
+	VMOVSD        X14, 16(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y20
+	VADDPD        Y20, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X20
+	VADDPD        X20, X15, X15
+	VPERMILPD     $0x01, X15, X20
+	VADDPD        X20, X15, X15
+	VMOVSD        X15, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z16, Y20
+	VADDPD        Y20, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X20
+	VADDPD        X20, X16, X16
+	VPERMILPD     $0x01, X16, X20
+	VADDPD        X20, X16, X16
+	VMOVSD        X16, (DX)
+	VEXTRACTF64X4 $0x01, Z17, Y20
+	VADDPD        Y20, Y17, Y17
+	VEXTRACTF32X4 $0x01, Y17, X20
+	VADDPD        X20, X17, X17
+	VPERMILPD     $0x01, X17, X20
+	VADDPD        X20, X17, X17
+	VMOVSD        X17, 8(DX)
+	VEXTRACTF64X4 $0x01, Z18, Y20
+	VADDPD        Y20, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X20
+	VADDPD        X20, X18, X18
+	VPERMILPD     $0x01, X18, X20
+	VADDPD        X20, X18, X18
+	VMOVSD        X18, 16(DX)
+	VEXTRACTF64X4 $0x01, Z19, Y20
+	VADDPD        Y20, Y19, Y19
+	VEXTRACTF32X4 $0x01, Y19, X20
+	VADDPD        X20, X19, X19
+	VPERMILPD     $0x01, X19, X20
+	VADDPD        X20, X19, X19
+	VMOVSD        X19, 24(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x20, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPD     (SI), Z5
+	VMOVUPD     (SI)(R8*1), Z6
+	VMOVUPD     (SI)(R8*2), Z7
+	VMOVUPD     (SI)(R11*1), Z8
+	VMOVUPD     (BX), Z9
+	VMOVUPD     (DX), Z10
+	VFMADD231PD Z5, Z10, Z0
+	VFMADD231PD Z6, Z10, Z1
+	VFMADD231PD Z7, Z10, Z2
+	VFMADD231PD Z8, Z10, Z3
+	VFMADD231PD Z9, Z10, Z4
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, DX
+	SUBQ        $0x08, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMOVUPD.Z   (SI), K1, Z5
+	VMOVUPD.Z   (SI)(R8*1), K1, Z6
+	VMOVUPD.Z   (SI)(R8*2), K1, Z7
+	VMOVUPD.Z   (SI)(R11*1), K1, Z8
+	VMOVUPD.Z   (BX), K1, Z9
+	VMOVUPD.Z   (DX), K1, Z10
+	VFMADD231PD Z5, Z10, Z0
+	VFMADD231PD Z6, Z10, Z1
+	VFMADD231PD Z7, Z10, Z2
+	VFMADD231PD Z8, Z10, Z3
+	VFMADD231PD Z9, Z10, Z4
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y5
+	VADDPD        Y5, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X5
+	VADDPD        X5, X0, X0
+	VPERMILPD     $0x01, X0, X5
+	VADDPD        X5, X0, X0
+	VMOVSD        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPD        Y5, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X5
+	VADDPD        X5, X1, X1
+	VPERMILPD     $0x01, X1, X5
+	VADDPD        X5, X1, X1
+	VMOVSD        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y5
+	VADDPD        Y5, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X5
+	VADDPD        X5, X2, X2
+	VPERMILPD     $0x01, X2, X5
+	VADDPD        X5, X2, X2
+	VMOVSD        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y5
+	VADDPD        Y5, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X5
+	VADDPD        X5, X3, X3
+	VPERMILPD     $0x01, X3, X5
+	VADDPD        X5, X3, X3
+	VMOVSD        X3, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VADDPD        Y5, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VADDPD        X5, X4, X4
+	VPERMILPD     $0x01, X4, X5
+	VADDPD        X5, X4, X4
+	VMOVSD        X4, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x08, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsF64x512m6(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsF64x512m6(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x03, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x03, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x07, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most76
+	MOVQ $0x00000008, CX
+
+most76:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPD     (SI), Z24
+	VMOVUPD     (SI)(R8*1), Z25
+	VMOVUPD     (SI)(R8*2), Z26
+	VMOVUPD     (SI)(R11*1), Z27
+	VMOVUPD     (BX), Z28
+	VMOVUPD     (BX)(R8*1), Z29
+	VMOVUPD     (DX), Z30
+	VFMADD231PD Z24, Z30, Z0
+	VFMADD231PD Z25, Z30, Z4
+	VFMADD231PD Z26, Z30, Z8
+	VFMADD231PD Z27, Z30, Z12
+	VFMADD231PD Z28, Z30, Z16
+	VFMADD231PD Z29, Z30, Z20
+	VMOVUPD     (DX)(R9*1), Z30
+	VFMADD231PD Z24, Z30, Z1
+	VFMADD231PD Z25, Z30, Z5
+	VFMADD231PD Z26, Z30, Z9
+	VFMADD231PD Z27, Z30, Z13
+	VFMADD231PD Z28, Z30, Z17
+	VFMADD231PD Z29, Z30, Z21
+	VMOVUPD     (DX)(R9*2), Z30
+	VFMADD231PD Z24, Z30, Z2
+	VFMADD231PD Z25, Z30, Z6
+	VFMADD231PD Z26, Z30, Z10
+	VFMADD231PD Z27, Z30, Z14
+	VFMADD231PD Z28, Z30, Z18
+	VFMADD231PD Z29, Z30, Z22
+	VMOVUPD     (DX)(R10*1), Z30
+	VFMADD231PD Z24, Z30, Z3
+	VFMADD231PD Z25, Z30, Z7
+	VFMADD231PD Z26, Z30, Z11
+	VFMADD231PD Z27, Z30, Z15
+	VFMADD231PD Z28, Z30, Z19
+	VFMADD231PD Z29, Z30, Z23
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, DX
+	SUBQ        $0x08, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMOVUPD.Z   (SI), K1, Z24
+	VMOVUPD.Z   (SI)(R8*1), K1, Z25
+	VMOVUPD.Z   (SI)(R8*2), K1, Z26
+	VMOVUPD.Z   (SI)(R11*1), K1, Z27
+	VMOVUPD.Z   (BX), K1, Z28
+	VMOVUPD.Z   (BX)(R8*1), K1, Z29
+	VMOVUPD.Z   (DX), K1, Z30
+	VFMADD231PD Z24, Z30, Z0
+	VFMADD231PD Z25, Z30, Z4
+	VFMADD231PD Z26, Z30, Z8
+	VFMADD231PD Z27, Z30, Z12
+	VFMADD231PD Z28, Z30, Z16
+	VFMADD231PD Z29, Z30, Z20
+	VMOVUPD.Z   (DX)(R9*1), K1, Z30
+	VFMADD231PD Z24, Z30, Z1
+	VFMADD231PD Z25, Z30, Z5
+	VFMADD231PD Z26, Z30, Z9
+	VFMADD231PD Z27, Z30, Z13
+	VFMADD231PD Z28, Z30, Z17
+	VFMADD231PD Z29, Z30, Z21
+	VMOVUPD.Z   (DX)(R9*2), K1, Z30
+	VFMADD231PD Z24, Z30, Z2
+	VFMADD231PD Z25, Z30, Z6
+	VFMADD231PD Z26, Z30, Z10
+	VFMADD231PD Z27, Z30, Z14
+	VFMADD231PD Z28, Z30, Z18
+	VFMADD231PD Z29, Z30, Z22
+	VMOVUPD.Z   (DX)(R10*1), K1, Z30
+	VFMADD231PD Z24, Z30, Z3
+	VFMADD231PD Z25, Z30, Z7
+	VFMADD231PD Z26, Z30, Z11
+	VFMADD231PD Z27, Z30, Z15
+	VFMADD231PD Z28, Z30, Z19
+	VFMADD231PD Z29, Z30, Z23
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y24
+	VADDPD        Y24, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X24
+	VADDPD        X24, X0, X0
+	VPERMILPD     $0x01, X0, X24
+	VADDPD        X24, X0, X0
+	VMOVSD        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y24
+	VADDPD        Y24, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X24
+	VADDPD        X24, X1, X1
+	VPERMILPD     $0x01, X1, X24
+	VADDPD        X24, X1, X1
+	VMOVSD        X1, 8(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y24
+	VADDPD        Y24, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X24
+	VADDPD        X24, X2, X2
+	VPERMILPD     $0x01, X2, X24
+	VADDPD        X24, X2, X2
+	VMOVSD        X2, 16(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y24
+	VADDPD        Y24, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X24
+	VADDPD        X24, X3, X3
+	VPERMILPD     $0x01, X3, X24
+	VADDPD        X24, X3, X3
+	VMOVSD        X3, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y24
+	VADDPD        Y24, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X24
+	VADDPD        X24, X4, X4
+	VPERMILPD     $0x01, X4, X24
+	VADDPD        X24, X4, X4
+	VMOVSD        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y24
+	VADDPD        Y24, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X24
+	VADDPD        X24, X5, X5
+	VPERMILPD     $0x01, X5, X24
+	VADDPD        X24, X5, X5
+	VMOVSD        X5, 8(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y24
+	VADDPD        Y24, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X24
+	VADDPD        X24, X6, X6
+	VPERMILPD     $0x01, X6, X24
+	VADDPD        X24, X6, X6
+	VMOVSD        X6, 16(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y24
+	VADDPD        Y24, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X24
+	VADDPD        X24, X7, X7
+	VPERMILPD     $0x01, X7, X24
+	VADDPD        X24, X7, X7
+	VMOVSD        X7, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y24
+	VADDPD        Y24, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X24
+	VADDPD        X24, X8, X8
+	VPERMILPD     $0x01, X8, X24
+	VADDPD        X24, X8, X8
+	VMOVSD        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y24
+	VADDPD        Y24, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X24
+	VADDPD        X24, X9, X9
+	VPERMILPD     $0x01, X9, X24
+	VADDPD        X24, X9, X9
+	VMOVSD        X9, 8(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y24
+	VADDPD        Y24, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X24
+	VADDPD        X24, X10, X10
+	VPERMILPD     $0x01, X10, X24
+	VADDPD        X24, X10, X10
+	VMOVSD        X10, 16(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y24
+	VADDPD        Y24, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X24
+	VADDPD        X24, X11, X11
+	VPERMILPD     $0x01, X11, X24
+	VADDPD        X24, X11, X11
+	VMOVSD        X11, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y24
+	VADDPD        Y24, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X24
+	VADDPD        X24, X12, X12
+	VPERMILPD     $0x01, X12, X24
+	VADDPD        X24, X12, X12
+	VMOVSD        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y24
+	VADDPD        Y24, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X24
+	VADDPD        X24, X13, X13
+	VPERMILPD     $0x01, X13, X24
+	VADDPD        X24, X13, X13
+	VMOVSD        X13, 8(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y24
+	VADDPD        Y24, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X24
+	VADDPD        X24, X14, X14
+	VPERMILPD     $0x01, X14, X24
+	VADDPD        X24, X14, X14
+	VMOVSD        X14, 16(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y24
+	VADDPD        Y24, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X24
+	VADDPD        X24, X15, X15
+	VPERMILPD     $0x01, X15, X24
+	VADDPD        X24, X15, X15
+	VMOVSD        X15, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z16, Y24
+	VADDPD        Y24, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X24
+	VADDPD        X24, X16, X16
+	VPERMILPD     $0x01, X16, X24
+	VADDPD        X24, X16, X16
+	VMOVSD        X16, (DX)
+	VEXTRACTF64X4 $0x01, Z17, Y24
+	VADDPD        Y24, Y17, Y17
+	VEXTRACTF32X4 $0x01, Y17, X24
+	VADDPD        X24, X17, X17
+	VPERMILPD     $0x01, X17, X24
+	VADDPD        X24, X17, X17
+	VMOVSD        X17, 8(DX)
+	VEXTRACTF64X4 $0x01, Z18, Y24
+	VADDPD        Y24, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X24
+	VADDPD        X24, X18, X18
+	VPERMILPD     $0x01, X18, X24
+	VADDPD        X24, X18, X18
+	VMOVSD        X18, 16(DX)
+	VEXTRACTF64X4 $0x01, Z19, Y24
+	VADDPD        Y24, Y19, Y19
+	VEXTRACTF32X4 $0x01, Y19, X24
+	VADDPD        X24, X19, X19
+	VPERMILPD     $0x01, X19, X24
+	VADDPD        X24, X19, X19
+	VMOVSD        X19, 24(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z20, Y24
+	VADDPD        Y24, Y20, Y20
+	VEXTRACTF32X4 $0x01, Y20, X24
+	VADDPD        X24, X20, X20
+	VPERMILPD     $0x01, X20, X24
+	VADDPD        X24, X20, X20
+	VMOVSD        X20, (DX)
+	VEXTRACTF64X4 $0x01, Z21, Y24
+	VADDPD        Y24, Y21, Y21
+	VEXTRACTF32X4 $0x01, Y21, X24
+	VADDPD        X24, X21, X21
+	VPERMILPD     $0x01, X21, X24
+	VADDPD        X24, X21, X21
+	VMOVSD        X21, 8(DX)
+	VEXTRACTF64X4 $0x01, Z22, Y24
+	VADDPD        Y24, Y22, Y22
+	VEXTRACTF32X4 $0x01, Y22, X24
+	VADDPD        X24, X22, X22
+	VPERMILPD     $0x01, X22, X24
+	VADDPD        X24, X22, X22
+	VMOVSD        X22, 16(DX)
+	VEXTRACTF64X4 $0x01, Z23, Y24
+	VADDPD        Y24, Y23, Y23
+	VEXTRACTF32X4 $0x01, Y23, X24
+	VADDPD        X24, X23, X23
+	VPERMILPD     $0x01, X23, X24
+	VADDPD        X24, X23, X23
+	VMOVSD        X23, 24(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x20, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPD     (SI), Z6
+	VMOVUPD     (SI)(R8*1), Z7
+	VMOVUPD     (SI)(R8*2), Z8
+	VMOVUPD     (SI)(R11*1), Z9
+	VMOVUPD     (BX), Z10
+	VMOVUPD     (BX)(R8*1), Z11
+	VMOVUPD     (DX), Z12
+	VFMADD231PD Z6, Z12, Z0
+	VFMADD231PD Z7, Z12, Z1
+	VFMADD231PD Z8, Z12, Z2
+	VFMADD231PD Z9, Z12, Z3
+	VFMADD231PD Z10, Z12, Z4
+	VFMADD231PD Z11, Z12, Z5
+	ADDQ        $0x40, SI
+	ADDQ        $0x40, BX
+	ADDQ        $0x40, DX
+	SUBQ        $0x08, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMOVUPD.Z   (SI), K1, Z6
+	VMOVUPD.Z   (SI)(R8*1), K1, Z7
+	VMOVUPD.Z   (SI)(R8*2), K1, Z8
+	VMOVUPD.Z   (SI)(R11*1), K1, Z9
+	VMOVUPD.Z   (BX), K1, Z10
+	VMOVUPD.Z   (BX)(R8*1), K1, Z11
+	VMOVUPD.Z   (DX), K1, Z12
+	VFMADD231PD Z6, Z12, Z0
+	VFMADD231PD Z7, Z12, Z1
+	VFMADD231PD Z8, Z12, Z2
+	VFMADD231PD Z9, Z12, Z3
+	VFMADD231PD Z10, Z12, Z4
+	VFMADD231PD Z11, Z12, Z5
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x03, AX
+	VEXTRACTF64X4 $0x01, Z0, Y6
+	VADDPD        Y6, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X6
+	VADDPD        X6, X0, X0
+	VPERMILPD     $0x01, X0, X6
+	VADDPD        X6, X0, X0
+	VMOVSD        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y6
+	VADDPD        Y6, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X6
+	VADDPD        X6, X1, X1
+	VPERMILPD     $0x01, X1, X6
+	VADDPD        X6, X1, X1
+	VMOVSD        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y6
+	VADDPD        Y6, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X6
+	VADDPD        X6, X2, X2
+	VPERMILPD     $0x01, X2, X6
+	VADDPD        X6, X2, X2
+	VMOVSD        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y6
+	VADDPD        Y6, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X6
+	VADDPD        X6, X3, X3
+	VPERMILPD     $0x01, X3, X6
+	VADDPD        X6, X3, X3
+	VMOVSD        X3, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y6
+	VADDPD        Y6, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X6
+	VADDPD        X6, X4, X4
+	VPERMILPD     $0x01, X4, X6
+	VADDPD        X6, X4, X4
+	VMOVSD        X4, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z5, Y6
+	VADDPD        Y6, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X6
+	VADDPD        X6, X5, X5
+	VPERMILPD     $0x01, X5, X6
+	VADDPD        X6, X5, X5
+	VMOVSD        X5, (DX)
 	LEAQ          (R15)(R9*1), R15
 	ADDQ          $0x08, R14
 	SUBQ          $0x01, R12
@@ -14229,12 +16975,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most77
+	MOVQ  $0x00000010, CX
+
+most77:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -14290,7 +17041,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most78
+	MOVQ $0x00000010, CX
+
+most78:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -14303,16 +17059,15 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z1
-	VBROADCASTSS (SI), Z2
+	VMOVUPS.Z (DX), K1, Z1
 
-	// VDPBF16PS Z2, Z1, Z0
+	// VDPBF16PS (SI), Z1, Z0
 	BYTE      $0x62
 	BYTE      $0xf2
 	BYTE      $0x76
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xc2
+	BYTE      $0x06
 	ADDQ      R10, SI
 	ADDQ      R11, DX
 	DECQ      CX
@@ -14438,12 +17193,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most79
+	MOVQ  $0x00000010, CX
+
+most79:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -14530,7 +17290,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most80
+	MOVQ $0x00000010, CX
+
+most80:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -14546,25 +17311,24 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z2
-	VBROADCASTSS (SI), Z3
+	VMOVUPS.Z (DX), K1, Z2
 
-	// VDPBF16PS Z3, Z2, Z0
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x6e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc3
-	VBROADCASTSS (SI)(R8*1), Z4
+	// VDPBF16PS (SI), Z2, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x6e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z4, Z2, Z1
+	// VDPBF16PS (SI)(R8*1), Z2, Z1
 	BYTE      $0x62
-	BYTE      $0xf2
+	BYTE      $0xb2
 	BYTE      $0x6e
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xcc
+	BYTE      $0x0c
+	BYTE      $0x06
 	ADDQ      R10, SI
 	ADDQ      R11, DX
 	DECQ      CX
@@ -14726,12 +17490,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most81
+	MOVQ  $0x00000010, CX
+
+most81:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -14849,7 +17618,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most82
+	MOVQ $0x00000010, CX
+
+most82:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -14868,34 +17642,33 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z3
-	VBROADCASTSS (SI), Z4
+	VMOVUPS.Z (DX), K1, Z3
 
-	// VDPBF16PS Z4, Z3, Z0
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x66
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc4
-	VBROADCASTSS (SI)(R8*1), Z5
+	// VDPBF16PS (SI), Z3, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x66
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z5, Z3, Z1
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x66
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xcd
-	VBROADCASTSS (SI)(R8*2), Z6
+	// VDPBF16PS (SI)(R8*1), Z3, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x66
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z6, Z3, Z2
+	// VDPBF16PS (SI)(R8*2), Z3, Z2
 	BYTE      $0x62
-	BYTE      $0xf2
+	BYTE      $0xb2
 	BYTE      $0x66
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xd6
+	BYTE      $0x14
+	BYTE      $0x46
 	ADDQ      R10, SI
 	ADDQ      R11, DX
 	DECQ      CX
@@ -15093,12 +17866,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most83
+	MOVQ  $0x00000010, CX
+
+most83:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -15247,7 +18025,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most84
+	MOVQ $0x00000010, CX
+
+most84:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -15269,43 +18052,42 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z4
-	VBROADCASTSS (SI), Z5
+	VMOVUPS.Z (DX), K1, Z4
 
-	// VDPBF16PS Z5, Z4, Z0
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x5e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc5
-	VBROADCASTSS (SI)(R8*1), Z6
+	// VDPBF16PS (SI), Z4, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x5e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z6, Z4, Z1
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x5e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xce
-	VBROADCASTSS (SI)(R8*2), Z7
+	// VDPBF16PS (SI)(R8*1), Z4, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x5e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z7, Z4, Z2
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x5e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd7
-	VBROADCASTSS (SI)(R9*1), Z8
+	// VDPBF16PS (SI)(R8*2), Z4, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x5e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z8, Z4, Z3
+	// VDPBF16PS (SI)(R9*1), Z4, Z3
 	BYTE      $0x62
-	BYTE      $0xd2
+	BYTE      $0xb2
 	BYTE      $0x5e
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xd8
+	BYTE      $0x1c
+	BYTE      $0x0e
 	ADDQ      R10, SI
 	ADDQ      R11, DX
 	DECQ      CX
@@ -15539,12 +18321,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most85
+	MOVQ  $0x00000010, CX
+
+most85:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -15724,7 +18511,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most86
+	MOVQ $0x00000010, CX
+
+most86:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -15749,52 +18541,51 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z5
-	VBROADCASTSS (SI), Z6
+	VMOVUPS.Z (DX), K1, Z5
 
-	// VDPBF16PS Z6, Z5, Z0
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x56
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc6
-	VBROADCASTSS (SI)(R8*1), Z7
+	// VDPBF16PS (SI), Z5, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x56
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z7, Z5, Z1
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x56
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xcf
-	VBROADCASTSS (SI)(R8*2), Z8
+	// VDPBF16PS (SI)(R8*1), Z5, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x56
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z8, Z5, Z2
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x56
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd0
-	VBROADCASTSS (SI)(R9*1), Z9
+	// VDPBF16PS (SI)(R8*2), Z5, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x56
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z9, Z5, Z3
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x56
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd9
-	VBROADCASTSS (SI)(R8*4), Z10
+	// VDPBF16PS (SI)(R9*1), Z5, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x56
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x1c
+	BYTE $0x0e
 
-	// VDPBF16PS Z10, Z5, Z4
+	// VDPBF16PS (SI)(R8*4), Z5, Z4
 	BYTE      $0x62
-	BYTE      $0xd2
+	BYTE      $0xb2
 	BYTE      $0x56
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xe2
+	BYTE      $0x24
+	BYTE      $0x86
 	ADDQ      R10, SI
 	ADDQ      R11, DX
 	DECQ      CX
@@ -16067,12 +18858,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most87
+	MOVQ  $0x00000010, CX
+
+most87:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -16286,7 +19082,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most88
+	MOVQ $0x00000010, CX
+
+most88:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -16316,61 +19117,59 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z6
-	VBROADCASTSS (SI), Z7
+	VMOVUPS.Z (DX), K1, Z6
 
-	// VDPBF16PS Z7, Z6, Z0
-	BYTE         $0x62
-	BYTE         $0xf2
-	BYTE         $0x4e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc7
-	VBROADCASTSS (SI)(R8*1), Z8
+	// VDPBF16PS (SI), Z6, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x4e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z8, Z6, Z1
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x4e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc8
-	VBROADCASTSS (SI)(R8*2), Z9
+	// VDPBF16PS (SI)(R8*1), Z6, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x4e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z9, Z6, Z2
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x4e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd1
-	VBROADCASTSS (SI)(R9*1), Z10
+	// VDPBF16PS (SI)(R8*2), Z6, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x4e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z10, Z6, Z3
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x4e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xda
-	VBROADCASTSS (SI)(R8*4), Z11
+	// VDPBF16PS (SI)(R9*1), Z6, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x4e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x1c
+	BYTE $0x0e
 
-	// VDPBF16PS Z11, Z6, Z4
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x4e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe3
-	VBROADCASTSS (AX), Z12
+	// VDPBF16PS (SI)(R8*4), Z6, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x4e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x24
+	BYTE $0x86
 
-	// VDPBF16PS Z12, Z6, Z5
+	// VDPBF16PS (AX), Z6, Z5
 	BYTE      $0x62
-	BYTE      $0xd2
+	BYTE      $0xf2
 	BYTE      $0x4e
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xec
+	BYTE      $0x28
 	ADDQ      R10, SI
 	ADDQ      R10, AX
 	ADDQ      R11, DX
@@ -16680,12 +19479,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most89
+	MOVQ  $0x00000010, CX
+
+most89:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -16930,7 +19734,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most90
+	MOVQ $0x00000010, CX
+
+most90:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -16963,70 +19772,68 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z7
-	VBROADCASTSS (SI), Z8
+	VMOVUPS.Z (DX), K1, Z7
 
-	// VDPBF16PS Z8, Z7, Z0
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x46
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc0
-	VBROADCASTSS (SI)(R8*1), Z9
+	// VDPBF16PS (SI), Z7, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x46
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z9, Z7, Z1
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x46
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc9
-	VBROADCASTSS (SI)(R8*2), Z10
+	// VDPBF16PS (SI)(R8*1), Z7, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x46
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z10, Z7, Z2
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x46
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd2
-	VBROADCASTSS (SI)(R9*1), Z11
+	// VDPBF16PS (SI)(R8*2), Z7, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x46
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z11, Z7, Z3
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x46
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xdb
-	VBROADCASTSS (SI)(R8*4), Z12
+	// VDPBF16PS (SI)(R9*1), Z7, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x46
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x1c
+	BYTE $0x0e
 
-	// VDPBF16PS Z12, Z7, Z4
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x46
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe4
-	VBROADCASTSS (AX), Z13
+	// VDPBF16PS (SI)(R8*4), Z7, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x46
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x24
+	BYTE $0x86
 
-	// VDPBF16PS Z13, Z7, Z5
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x46
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xed
-	VBROADCASTSS (AX)(R8*1), Z8
+	// VDPBF16PS (AX), Z7, Z5
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x46
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x28
 
-	// VDPBF16PS Z8, Z7, Z6
+	// VDPBF16PS (AX)(R8*1), Z7, Z6
 	BYTE      $0x62
-	BYTE      $0xd2
+	BYTE      $0xb2
 	BYTE      $0x46
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xf0
+	BYTE      $0x34
+	BYTE      $0x00
 	ADDQ      R10, SI
 	ADDQ      R10, AX
 	ADDQ      R11, DX
@@ -17372,12 +20179,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most91
+	MOVQ  $0x00000010, CX
+
+most91:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -17653,7 +20465,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most92
+	MOVQ $0x00000010, CX
+
+most92:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -17689,79 +20506,77 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z8
-	VBROADCASTSS (SI), Z9
+	VMOVUPS.Z (DX), K1, Z8
 
-	// VDPBF16PS Z9, Z8, Z0
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x3e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc1
-	VBROADCASTSS (SI)(R8*1), Z10
+	// VDPBF16PS (SI), Z8, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x3e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z10, Z8, Z1
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x3e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xca
-	VBROADCASTSS (SI)(R8*2), Z11
+	// VDPBF16PS (SI)(R8*1), Z8, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x3e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z11, Z8, Z2
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x3e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd3
-	VBROADCASTSS (SI)(R9*1), Z12
+	// VDPBF16PS (SI)(R8*2), Z8, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x3e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z12, Z8, Z3
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x3e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xdc
-	VBROADCASTSS (SI)(R8*4), Z13
+	// VDPBF16PS (SI)(R9*1), Z8, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x3e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x1c
+	BYTE $0x0e
 
-	// VDPBF16PS Z13, Z8, Z4
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x3e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe5
-	VBROADCASTSS (AX), Z14
+	// VDPBF16PS (SI)(R8*4), Z8, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x3e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x24
+	BYTE $0x86
 
-	// VDPBF16PS Z14, Z8, Z5
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x3e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xee
-	VBROADCASTSS (AX)(R8*1), Z9
+	// VDPBF16PS (AX), Z8, Z5
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x3e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x28
 
-	// VDPBF16PS Z9, Z8, Z6
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x3e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xf1
-	VBROADCASTSS (AX)(R8*2), Z10
+	// VDPBF16PS (AX)(R8*1), Z8, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x3e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x34
+	BYTE $0x00
 
-	// VDPBF16PS Z10, Z8, Z7
+	// VDPBF16PS (AX)(R8*2), Z8, Z7
 	BYTE      $0x62
-	BYTE      $0xd2
+	BYTE      $0xb2
 	BYTE      $0x3e
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xfa
+	BYTE      $0x3c
+	BYTE      $0x40
 	ADDQ      R10, SI
 	ADDQ      R10, AX
 	ADDQ      R11, DX
@@ -18143,12 +20958,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most93
+	MOVQ  $0x00000010, CX
+
+most93:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -18455,7 +21275,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most94
+	MOVQ $0x00000010, CX
+
+most94:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -18494,88 +21319,86 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z9
-	VBROADCASTSS (SI), Z10
+	VMOVUPS.Z (DX), K1, Z9
 
-	// VDPBF16PS Z10, Z9, Z0
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x36
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc2
-	VBROADCASTSS (SI)(R8*1), Z11
+	// VDPBF16PS (SI), Z9, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x36
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z11, Z9, Z1
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x36
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xcb
-	VBROADCASTSS (SI)(R8*2), Z12
+	// VDPBF16PS (SI)(R8*1), Z9, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x36
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z12, Z9, Z2
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x36
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd4
-	VBROADCASTSS (SI)(R9*1), Z13
+	// VDPBF16PS (SI)(R8*2), Z9, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x36
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z13, Z9, Z3
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x36
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xdd
-	VBROADCASTSS (SI)(R8*4), Z14
+	// VDPBF16PS (SI)(R9*1), Z9, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x36
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x1c
+	BYTE $0x0e
 
-	// VDPBF16PS Z14, Z9, Z4
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x36
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe6
-	VBROADCASTSS (AX), Z15
+	// VDPBF16PS (SI)(R8*4), Z9, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x36
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x24
+	BYTE $0x86
 
-	// VDPBF16PS Z15, Z9, Z5
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x36
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xef
-	VBROADCASTSS (AX)(R8*1), Z10
+	// VDPBF16PS (AX), Z9, Z5
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x36
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x28
 
-	// VDPBF16PS Z10, Z9, Z6
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x36
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xf2
-	VBROADCASTSS (AX)(R8*2), Z11
+	// VDPBF16PS (AX)(R8*1), Z9, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x36
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x34
+	BYTE $0x00
 
-	// VDPBF16PS Z11, Z9, Z7
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x36
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xfb
-	VBROADCASTSS (AX)(R9*1), Z12
+	// VDPBF16PS (AX)(R8*2), Z9, Z7
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x36
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x3c
+	BYTE $0x40
 
-	// VDPBF16PS Z12, Z9, Z8
+	// VDPBF16PS (AX)(R9*1), Z9, Z8
 	BYTE      $0x62
-	BYTE      $0x52
+	BYTE      $0x32
 	BYTE      $0x36
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xc4
+	BYTE      $0x04
+	BYTE      $0x08
 	ADDQ      R10, SI
 	ADDQ      R10, AX
 	ADDQ      R11, DX
@@ -18993,12 +21816,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most95
+	MOVQ  $0x00000010, CX
+
+most95:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -19336,7 +22164,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most96
+	MOVQ $0x00000010, CX
+
+most96:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -19378,97 +22211,95 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z10
-	VBROADCASTSS (SI), Z11
+	VMOVUPS.Z (DX), K1, Z10
 
-	// VDPBF16PS Z11, Z10, Z0
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc3
-	VBROADCASTSS (SI)(R8*1), Z12
+	// VDPBF16PS (SI), Z10, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z12, Z10, Z1
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xcc
-	VBROADCASTSS (SI)(R8*2), Z13
+	// VDPBF16PS (SI)(R8*1), Z10, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z13, Z10, Z2
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd5
-	VBROADCASTSS (SI)(R9*1), Z14
+	// VDPBF16PS (SI)(R8*2), Z10, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z14, Z10, Z3
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xde
-	VBROADCASTSS (SI)(R8*4), Z15
+	// VDPBF16PS (SI)(R9*1), Z10, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x1c
+	BYTE $0x0e
 
-	// VDPBF16PS Z15, Z10, Z4
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe7
-	VBROADCASTSS (AX), Z16
+	// VDPBF16PS (SI)(R8*4), Z10, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x24
+	BYTE $0x86
 
-	// VDPBF16PS Z16, Z10, Z5
-	BYTE         $0x62
-	BYTE         $0xb2
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe8
-	VBROADCASTSS (AX)(R8*1), Z11
+	// VDPBF16PS (AX), Z10, Z5
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x28
 
-	// VDPBF16PS Z11, Z10, Z6
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xf3
-	VBROADCASTSS (AX)(R8*2), Z12
+	// VDPBF16PS (AX)(R8*1), Z10, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x34
+	BYTE $0x00
 
-	// VDPBF16PS Z12, Z10, Z7
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xfc
-	VBROADCASTSS (AX)(R9*1), Z13
+	// VDPBF16PS (AX)(R8*2), Z10, Z7
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x3c
+	BYTE $0x40
 
-	// VDPBF16PS Z13, Z10, Z8
-	BYTE         $0x62
-	BYTE         $0x52
-	BYTE         $0x2e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc5
-	VBROADCASTSS (AX)(R8*4), Z14
+	// VDPBF16PS (AX)(R9*1), Z10, Z8
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x2e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x04
+	BYTE $0x08
 
-	// VDPBF16PS Z14, Z10, Z9
+	// VDPBF16PS (AX)(R8*4), Z10, Z9
 	BYTE      $0x62
-	BYTE      $0x52
+	BYTE      $0x32
 	BYTE      $0x2e
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xce
+	BYTE      $0x0c
+	BYTE      $0x80
 	ADDQ      R10, SI
 	ADDQ      R10, AX
 	ADDQ      R11, DX
@@ -19925,12 +22756,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most97
+	MOVQ  $0x00000010, CX
+
+most97:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -20302,7 +23138,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most98
+	MOVQ $0x00000010, CX
+
+most98:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -20349,106 +23190,103 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z11
-	VBROADCASTSS (SI), Z12
+	VMOVUPS.Z (DX), K1, Z11
 
-	// VDPBF16PS Z12, Z11, Z0
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc4
-	VBROADCASTSS (SI)(R8*1), Z13
+	// VDPBF16PS (SI), Z11, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z13, Z11, Z1
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xcd
-	VBROADCASTSS (SI)(R8*2), Z14
+	// VDPBF16PS (SI)(R8*1), Z11, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z14, Z11, Z2
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd6
-	VBROADCASTSS (SI)(R9*1), Z15
+	// VDPBF16PS (SI)(R8*2), Z11, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z15, Z11, Z3
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xdf
-	VBROADCASTSS (SI)(R8*4), Z16
+	// VDPBF16PS (SI)(R9*1), Z11, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x1c
+	BYTE $0x0e
 
-	// VDPBF16PS Z16, Z11, Z4
-	BYTE         $0x62
-	BYTE         $0xb2
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe0
-	VBROADCASTSS (AX), Z17
+	// VDPBF16PS (SI)(R8*4), Z11, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x24
+	BYTE $0x86
 
-	// VDPBF16PS Z17, Z11, Z5
-	BYTE         $0x62
-	BYTE         $0xb2
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe9
-	VBROADCASTSS (AX)(R8*1), Z12
+	// VDPBF16PS (AX), Z11, Z5
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x28
 
-	// VDPBF16PS Z12, Z11, Z6
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xf4
-	VBROADCASTSS (AX)(R8*2), Z13
+	// VDPBF16PS (AX)(R8*1), Z11, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x34
+	BYTE $0x00
 
-	// VDPBF16PS Z13, Z11, Z7
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xfd
-	VBROADCASTSS (AX)(R9*1), Z14
+	// VDPBF16PS (AX)(R8*2), Z11, Z7
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x3c
+	BYTE $0x40
 
-	// VDPBF16PS Z14, Z11, Z8
-	BYTE         $0x62
-	BYTE         $0x52
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc6
-	VBROADCASTSS (AX)(R8*4), Z15
+	// VDPBF16PS (AX)(R9*1), Z11, Z8
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x04
+	BYTE $0x08
 
-	// VDPBF16PS Z15, Z11, Z9
-	BYTE         $0x62
-	BYTE         $0x52
-	BYTE         $0x26
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xcf
-	VBROADCASTSS (BX), Z16
+	// VDPBF16PS (AX)(R8*4), Z11, Z9
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x26
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x80
 
-	// VDPBF16PS Z16, Z11, Z10
+	// VDPBF16PS (BX), Z11, Z10
 	BYTE      $0x62
-	BYTE      $0x32
+	BYTE      $0x72
 	BYTE      $0x26
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xd0
+	BYTE      $0x13
 	ADDQ      R10, SI
 	ADDQ      R10, AX
 	ADDQ      R10, BX
@@ -20942,12 +23780,17 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x10
-	JLE        one
-	SUBQ       $0x10, R13
-	MOVQ       R13, CX
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x10
+	JLE   one
+	SUBQ  $0x10, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x10
+	JLE   most99
+	MOVQ  $0x00000010, CX
+
+most99:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -21350,7 +24193,12 @@ lastTwoEnd:
 	JMP done
 
 one:
-	MOVQ       R13, CX
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most100
+	MOVQ $0x00000010, CX
+
+most100:
 	MOVQ       $0x00000001, AX
 	SHLQ       CL, AX
 	DECQ       AX
@@ -21400,115 +24248,112 @@ one:
 	MOVQ       88(DI), CX
 
 lastOneTerm:
-	VMOVUPS.Z    (DX), K1, Z12
-	VBROADCASTSS (SI), Z13
+	VMOVUPS.Z (DX), K1, Z12
 
-	// VDPBF16PS Z13, Z12, Z0
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc5
-	VBROADCASTSS (SI)(R8*1), Z14
+	// VDPBF16PS (SI), Z12, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x06
 
-	// VDPBF16PS Z14, Z12, Z1
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xce
-	VBROADCASTSS (SI)(R8*2), Z15
+	// VDPBF16PS (SI)(R8*1), Z12, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x06
 
-	// VDPBF16PS Z15, Z12, Z2
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd7
-	VBROADCASTSS (SI)(R9*1), Z16
+	// VDPBF16PS (SI)(R8*2), Z12, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x14
+	BYTE $0x46
 
-	// VDPBF16PS Z16, Z12, Z3
-	BYTE         $0x62
-	BYTE         $0xb2
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd8
-	VBROADCASTSS (SI)(R8*4), Z17
+	// VDPBF16PS (SI)(R9*1), Z12, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x1c
+	BYTE $0x0e
 
-	// VDPBF16PS Z17, Z12, Z4
-	BYTE         $0x62
-	BYTE         $0xb2
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xe1
-	VBROADCASTSS (AX), Z18
+	// VDPBF16PS (SI)(R8*4), Z12, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x24
+	BYTE $0x86
 
-	// VDPBF16PS Z18, Z12, Z5
-	BYTE         $0x62
-	BYTE         $0xb2
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xea
-	VBROADCASTSS (AX)(R8*1), Z13
+	// VDPBF16PS (AX), Z12, Z5
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x28
 
-	// VDPBF16PS Z13, Z12, Z6
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xf5
-	VBROADCASTSS (AX)(R8*2), Z14
+	// VDPBF16PS (AX)(R8*1), Z12, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x34
+	BYTE $0x00
 
-	// VDPBF16PS Z14, Z12, Z7
-	BYTE         $0x62
-	BYTE         $0xd2
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xfe
-	VBROADCASTSS (AX)(R9*1), Z15
+	// VDPBF16PS (AX)(R8*2), Z12, Z7
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x3c
+	BYTE $0x40
 
-	// VDPBF16PS Z15, Z12, Z8
-	BYTE         $0x62
-	BYTE         $0x52
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc7
-	VBROADCASTSS (AX)(R8*4), Z16
+	// VDPBF16PS (AX)(R9*1), Z12, Z8
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x04
+	BYTE $0x08
 
-	// VDPBF16PS Z16, Z12, Z9
-	BYTE         $0x62
-	BYTE         $0x32
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xc8
-	VBROADCASTSS (BX), Z17
+	// VDPBF16PS (AX)(R8*4), Z12, Z9
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x0c
+	BYTE $0x80
 
-	// VDPBF16PS Z17, Z12, Z10
-	BYTE         $0x62
-	BYTE         $0x32
-	BYTE         $0x1e
-	BYTE         $0x48
-	BYTE         $0x52
-	BYTE         $0xd1
-	VBROADCASTSS (BX)(R8*1), Z18
+	// VDPBF16PS (BX), Z12, Z10
+	BYTE $0x62
+	BYTE $0x72
+	BYTE $0x1e
+	BYTE $0x58
+	BYTE $0x52
+	BYTE $0x13
 
-	// VDPBF16PS Z18, Z12, Z11
+	// VDPBF16PS (BX)(R8*1), Z12, Z11
 	BYTE      $0x62
 	BYTE      $0x32
 	BYTE      $0x1e
-	BYTE      $0x48
+	BYTE      $0x58
 	BYTE      $0x52
-	BYTE      $0xda
+	BYTE      $0x1c
+	BYTE      $0x03
 	ADDQ      R10, SI
 	ADDQ      R10, AX
 	ADDQ      R10, BX
@@ -21604,32 +24449,58 @@ TEXT ·copyBF16x512(SB), NOSPLIT, $0-8
 	MOVQ 48(DI), R8
 	MOVQ 96(DI), R13
 	MOVQ R13, CX
-	CMPQ CX, $0x20
-	JLE  masks13
-	MOVQ $0x00000020, CX
+	CMPQ CX, $0x10
+	JLE  most101
+	MOVQ $0x00000010, CX
 
-masks13:
+most101:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K1
-	SHRQ  $0x10, AX
+	MOVQ  R13, CX
+	SUBQ  $0x10, CX
+	JGE   positive102
+	XORL  CX, CX
+
+positive102:
+	CMPQ CX, $0x10
+	JLE  most103
+	MOVQ $0x00000010, CX
+
+most103:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
 	KMOVW AX, K2
 	MOVQ  56(DI), AX
 	XORL  DX, DX
 	DIVQ  R13
 	MOVQ  DX, R11
 	MOVQ  R11, CX
-	CMPQ  CX, $0x20
-	JLE   masks14
-	MOVQ  $0x00000020, CX
+	CMPQ  CX, $0x10
+	JLE   most104
+	MOVQ  $0x00000010, CX
 
-masks14:
+most104:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K3
+	MOVQ  R11, CX
+	SUBQ  $0x10, CX
+	JGE   positive105
+	XORL  CX, CX
+
+positive105:
+	CMPQ CX, $0x10
+	JLE  most106
+	MOVQ $0x00000010, CX
+
+most106:
 	MOVQ      $0x00000001, AX
 	SHLQ      CL, AX
 	DECQ      AX
-	KMOVW     AX, K3
-	SHRQ      $0x10, AX
 	KMOVW     AX, K4
 	MOVQ      24(DI), SI
 	MOVQ      (DI), DX
@@ -21740,24 +24611,6 @@ next:
 	JNE  row
 	VZEROUPPER
 	RET
-
-DATA interleave<>+0(SB)/4, $0x00100000
-DATA interleave<>+4(SB)/4, $0x00110001
-DATA interleave<>+8(SB)/4, $0x00120002
-DATA interleave<>+12(SB)/4, $0x00130003
-DATA interleave<>+16(SB)/4, $0x00140004
-DATA interleave<>+20(SB)/4, $0x00150005
-DATA interleave<>+24(SB)/4, $0x00160006
-DATA interleave<>+28(SB)/4, $0x00170007
-DATA interleave<>+32(SB)/4, $0x00180008
-DATA interleave<>+36(SB)/4, $0x00190009
-DATA interleave<>+40(SB)/4, $0x001a000a
-DATA interleave<>+44(SB)/4, $0x001b000b
-DATA interleave<>+48(SB)/4, $0x001c000c
-DATA interleave<>+52(SB)/4, $0x001d000d
-DATA interleave<>+56(SB)/4, $0x001e000e
-DATA interleave<>+60(SB)/4, $0x001f000f
-GLOBL interleave<>(SB), RODATA|NOPTR, $64
 
 // func turnBF16x512(s *byte)
 // Requires: AVX, AVX512F
@@ -22065,28 +24918,39 @@ rest:
 
 edge:
 	MOVQ R11, CX
-	CMPQ CX, $0x20
-	JLE  masks16
-	MOVQ $0x00000020, CX
+	CMPQ CX, $0x10
+	JLE  most107
+	MOVQ $0x00000010, CX
 
-masks16:
+most107:
 	MOVQ  $0x00000001, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K3
-	SHRQ  $0x10, AX
-	KMOVW AX, K4
 	MOVQ  R12, CX
-	CMPQ  CX, $0x20
-	JLE   masks17
-	MOVQ  $0x00000020, CX
+	CMPQ  CX, $0x10
+	JLE   most108
+	MOVQ  $0x00000010, CX
 
-masks17:
+most108:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  R12, CX
+	SUBQ  $0x10, CX
+	JGE   positive109
+	XORL  CX, CX
+
+positive109:
+	CMPQ CX, $0x10
+	JLE  most110
+	MOVQ $0x00000010, CX
+
+most110:
 	MOVQ      $0x00000001, AX
 	SHLQ      CL, AX
 	DECQ      AX
-	KMOVW     AX, K1
-	SHRQ      $0x10, AX
 	KMOVW     AX, K2
 	MOVQ      SI, BX
 	VPXORD    Z0, Z0, Z0
@@ -22117,7 +24981,7 @@ masks17:
 	BYTE      $0xc6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x01
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22130,7 +24994,7 @@ masks17:
 	BYTE      $0xce
 	ADDQ      R10, BX
 	CMPQ      R11, $0x02
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22143,7 +25007,7 @@ masks17:
 	BYTE      $0xd6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x03
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22156,7 +25020,7 @@ masks17:
 	BYTE      $0xde
 	ADDQ      R10, BX
 	CMPQ      R11, $0x04
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22169,7 +25033,7 @@ masks17:
 	BYTE      $0xe6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x05
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22182,7 +25046,7 @@ masks17:
 	BYTE      $0xee
 	ADDQ      R10, BX
 	CMPQ      R11, $0x06
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22195,7 +25059,7 @@ masks17:
 	BYTE      $0xf6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x07
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22208,7 +25072,7 @@ masks17:
 	BYTE      $0xfe
 	ADDQ      R10, BX
 	CMPQ      R11, $0x08
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22221,7 +25085,7 @@ masks17:
 	BYTE      $0xc6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x09
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22234,7 +25098,7 @@ masks17:
 	BYTE      $0xce
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0a
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22247,7 +25111,7 @@ masks17:
 	BYTE      $0xd6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0b
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22260,7 +25124,7 @@ masks17:
 	BYTE      $0xde
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0c
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22273,7 +25137,7 @@ masks17:
 	BYTE      $0xe6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0d
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22286,7 +25150,7 @@ masks17:
 	BYTE      $0xee
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0e
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22299,7 +25163,7 @@ masks17:
 	BYTE      $0xf6
 	ADDQ      R10, BX
 	CMPQ      R11, $0x0f
-	JLE       square18Loaded
+	JLE       edgeLoaded
 	VMOVUPS.Z (BX), K1, Z30
 	VMOVUPS.Z 64(BX), K2, Z31
 
@@ -22311,7 +25175,7 @@ masks17:
 	BYTE $0x72
 	BYTE $0xfe
 
-square18Loaded:
+edgeLoaded:
 	VUNPCKLPS  Z1, Z0, Z16
 	VUNPCKHPS  Z1, Z0, Z17
 	VUNPCKLPS  Z3, Z2, Z18
@@ -22379,79 +25243,5014 @@ square18Loaded:
 	VMOVUPS    Z0, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x01
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z1, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x02
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z2, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x03
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z3, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x04
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z4, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x05
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z5, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x06
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z6, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x07
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z7, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x08
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z8, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x09
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z9, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0a
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z10, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0b
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z11, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0c
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z12, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0d
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z13, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0e
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z14, K3, (DX)
 	ADDQ       R9, DX
 	CMPQ       R8, $0x0f
-	JLE        square18Stored
+	JLE        edgeStored
 	VMOVUPS    Z15, K3, (DX)
 	ADDQ       R9, DX
 
-square18Stored:
+edgeStored:
 	ADDQ $0x00000080, SI
 	SUBQ $0x20, R12
 	SUBQ $0x10, R8
 	JG   edge
 
 next:
-	MOVQ R10, AX
-	SHLQ $0x04, AX
-	ADDQ AX, R14
-	ADDQ $0x40, R15
-	SUBQ $0x10, R11
-	JG   columns
+	IMUL3Q $0x10, R10, AX
+	ADDQ   AX, R14
+	ADDQ   $0x40, R15
+	SUBQ   $0x10, R11
+	JG     columns
+	VZEROUPPER
+	RET
+
+// func roundBF16x512(s *byte)
+// Requires: AVX, AVX512F
+TEXT ·roundBF16x512(SB), NOSPLIT, $0-8
+	MOVQ s+0(FP), DI
+	MOVQ (DI), DX
+	MOVQ 24(DI), SI
+	MOVQ 48(DI), R8
+	MOVQ 64(DI), R9
+	SHLQ $0x02, R9
+	MOVQ 72(DI), R10
+	SHLQ $0x02, R10
+	MOVQ 56(DI), R11
+	ANDQ $0x1f, R11
+	MOVQ R11, CX
+	CMPQ CX, $0x10
+	JLE  most111
+	MOVQ $0x00000010, CX
+
+most111:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  R11, CX
+	SUBQ  $0x10, CX
+	JGE   positive112
+	XORL  CX, CX
+
+positive112:
+	CMPQ CX, $0x10
+	JLE  most113
+	MOVQ $0x00000010, CX
+
+most113:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K2
+	ADDQ  $0x01, R11
+	SHRQ  $0x01, R11
+	MOVQ  R11, CX
+	CMPQ  CX, $0x10
+	JLE   most114
+	MOVQ  $0x00000010, CX
+
+most114:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K3
+
+row:
+	MOVQ SI, AX
+	MOVQ DX, BX
+	MOVQ 56(DI), CX
+	SUBQ $0x20, CX
+	JL   rest
+
+full:
+	VMOVUPS (AX), Z30
+	VMOVUPS 64(AX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z0
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xc6
+	VMOVUPS Z0, (BX)
+	ADDQ    $0x00000080, AX
+	ADDQ    $0x40, BX
+	SUBQ    $0x20, CX
+	JGE     full
+
+rest:
+	TESTQ     R11, R11
+	JE        next
+	VMOVUPS.Z (AX), K1, Z30
+	VMOVUPS.Z 64(AX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z0
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xc6
+	VMOVUPS Z0, K3, (BX)
+
+next:
+	ADDQ R10, SI
+	ADDQ R9, DX
+	DECQ R8
+	JNE  row
+	VZEROUPPER
+	RET
+
+DATA interleave<>+0(SB)/4, $0x00100000
+DATA interleave<>+4(SB)/4, $0x00110001
+DATA interleave<>+8(SB)/4, $0x00120002
+DATA interleave<>+12(SB)/4, $0x00130003
+DATA interleave<>+16(SB)/4, $0x00140004
+DATA interleave<>+20(SB)/4, $0x00150005
+DATA interleave<>+24(SB)/4, $0x00160006
+DATA interleave<>+28(SB)/4, $0x00170007
+DATA interleave<>+32(SB)/4, $0x00180008
+DATA interleave<>+36(SB)/4, $0x00190009
+DATA interleave<>+40(SB)/4, $0x001a000a
+DATA interleave<>+44(SB)/4, $0x001b000b
+DATA interleave<>+48(SB)/4, $0x001c000c
+DATA interleave<>+52(SB)/4, $0x001d000d
+DATA interleave<>+56(SB)/4, $0x001e000e
+DATA interleave<>+60(SB)/4, $0x001f000f
+GLOBL interleave<>(SB), RODATA|NOPTR, $64
+
+// func dotsBF16x512m1(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsBF16x512m1(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x1f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most115
+	MOVQ $0x00000010, CX
+
+most115:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  R13, CX
+	SUBQ  $0x10, CX
+	JGE   positive116
+	XORL  CX, CX
+
+positive116:
+	CMPQ CX, $0x10
+	JLE  most117
+	MOVQ $0x00000010, CX
+
+most117:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K2
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z4
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xe6
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z0
+	BYTE    $0x62
+	BYTE    $0xf2
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xc4
+	VMOVUPS (DX)(R9*1), Z30
+	VMOVUPS 64(DX)(R9*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z1
+	BYTE    $0x62
+	BYTE    $0xf2
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xcc
+	VMOVUPS (DX)(R9*2), Z30
+	VMOVUPS 64(DX)(R9*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z2
+	BYTE    $0x62
+	BYTE    $0xf2
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xd4
+	VMOVUPS (DX)(R10*1), Z30
+	VMOVUPS 64(DX)(R10*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z3
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdc
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols4Term
+
+cols4Rest:
+	TESTQ     R13, R13
+	JE        cols4Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z4
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xe6
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z0
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xc4
+	VMOVUPS.Z (DX)(R9*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z1
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xcc
+	VMOVUPS.Z (DX)(R9*2), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z2
+	BYTE      $0x62
+	BYTE      $0xf2
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xd4
+	VMOVUPS.Z (DX)(R10*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R10*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z3
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdc
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VPERMILPD     $0x01, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X4
+	VADDPS        X4, X1, X1
+	VPERMILPD     $0x01, X1, X4
+	VADDPS        X4, X1, X1
+	VMOVSHDUP     X1, X4
+	VADDSS        X4, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X4
+	VADDPS        X4, X2, X2
+	VPERMILPD     $0x01, X2, X4
+	VADDPS        X4, X2, X2
+	VMOVSHDUP     X2, X4
+	VADDSS        X4, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X3
+	VPERMILPD     $0x01, X3, X4
+	VADDPS        X4, X3, X3
+	VMOVSHDUP     X3, X4
+	VADDSS        X4, X3, X3
+	VMOVSS        X3, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z1
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xce
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z1, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc1
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols1Term
+
+cols1Rest:
+	TESTQ     R13, R13
+	JE        cols1Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z1
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xce
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z1, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc1
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPD     $0x01, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VADDSS        X1, X0, X0
+	VMOVSS        X0, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsBF16x512m2(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsBF16x512m2(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x1f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most118
+	MOVQ $0x00000010, CX
+
+most118:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  R13, CX
+	SUBQ  $0x10, CX
+	JGE   positive119
+	XORL  CX, CX
+
+positive119:
+	CMPQ CX, $0x10
+	JLE  most120
+	MOVQ $0x00000010, CX
+
+most120:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K2
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z8
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xc6
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z9
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xce
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z8, Z30, Z0
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+
+	// VDPBF16PS Z9, Z30, Z4
+	BYTE    $0x62
+	BYTE    $0xd2
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xe1
+	VMOVUPS (DX)(R9*1), Z30
+	VMOVUPS 64(DX)(R9*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z8, Z30, Z1
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+
+	// VDPBF16PS Z9, Z30, Z5
+	BYTE    $0x62
+	BYTE    $0xd2
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xe9
+	VMOVUPS (DX)(R9*2), Z30
+	VMOVUPS 64(DX)(R9*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z8, Z30, Z2
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+
+	// VDPBF16PS Z9, Z30, Z6
+	BYTE    $0x62
+	BYTE    $0xd2
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xf1
+	VMOVUPS (DX)(R10*1), Z30
+	VMOVUPS 64(DX)(R10*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z8, Z30, Z3
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+	// VDPBF16PS Z9, Z30, Z7
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf9
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols4Term
+
+cols4Rest:
+	TESTQ     R13, R13
+	JE        cols4Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z8
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xc6
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z9
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xce
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z8, Z30, Z0
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+
+	// VDPBF16PS Z9, Z30, Z4
+	BYTE      $0x62
+	BYTE      $0xd2
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xe1
+	VMOVUPS.Z (DX)(R9*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z8, Z30, Z1
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+
+	// VDPBF16PS Z9, Z30, Z5
+	BYTE      $0x62
+	BYTE      $0xd2
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xe9
+	VMOVUPS.Z (DX)(R9*2), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z8, Z30, Z2
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+
+	// VDPBF16PS Z9, Z30, Z6
+	BYTE      $0x62
+	BYTE      $0xd2
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xf1
+	VMOVUPS.Z (DX)(R10*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R10*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z8, Z30, Z3
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+	// VDPBF16PS Z9, Z30, Z7
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf9
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VPERMILPD     $0x01, X0, X8
+	VADDPS        X8, X0, X0
+	VMOVSHDUP     X0, X8
+	VADDSS        X8, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y8
+	VADDPS        Y8, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X8
+	VADDPS        X8, X1, X1
+	VPERMILPD     $0x01, X1, X8
+	VADDPS        X8, X1, X1
+	VMOVSHDUP     X1, X8
+	VADDSS        X8, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y8
+	VADDPS        Y8, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X8
+	VADDPS        X8, X2, X2
+	VPERMILPD     $0x01, X2, X8
+	VADDPS        X8, X2, X2
+	VMOVSHDUP     X2, X8
+	VADDSS        X8, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y8
+	VADDPS        Y8, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X8
+	VADDPS        X8, X3, X3
+	VPERMILPD     $0x01, X3, X8
+	VADDPS        X8, X3, X3
+	VMOVSHDUP     X3, X8
+	VADDSS        X8, X3, X3
+	VMOVSS        X3, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y8
+	VADDPS        Y8, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X8
+	VADDPS        X8, X4, X4
+	VPERMILPD     $0x01, X4, X8
+	VADDPS        X8, X4, X4
+	VMOVSHDUP     X4, X8
+	VADDSS        X8, X4, X4
+	VMOVSS        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y8
+	VADDPS        Y8, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X8
+	VADDPS        X8, X5, X5
+	VPERMILPD     $0x01, X5, X8
+	VADDPS        X8, X5, X5
+	VMOVSHDUP     X5, X8
+	VADDSS        X8, X5, X5
+	VMOVSS        X5, 4(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y8
+	VADDPS        Y8, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X8
+	VADDPS        X8, X6, X6
+	VPERMILPD     $0x01, X6, X8
+	VADDPS        X8, X6, X6
+	VMOVSHDUP     X6, X8
+	VADDSS        X8, X6, X6
+	VMOVSS        X6, 8(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VADDPS        Y8, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X8
+	VADDPS        X8, X7, X7
+	VPERMILPD     $0x01, X7, X8
+	VADDPS        X8, X7, X7
+	VMOVSHDUP     X7, X8
+	VADDSS        X8, X7, X7
+	VMOVSS        X7, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z2
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xd6
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z3
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xde
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z2, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc2
+
+	// VDPBF16PS Z3, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcb
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols1Term
+
+cols1Rest:
+	TESTQ     R13, R13
+	JE        cols1Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z2
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xd6
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z3
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xde
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z2, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc2
+
+	// VDPBF16PS Z3, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcb
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X2
+	VADDPS        X2, X0, X0
+	VPERMILPD     $0x01, X0, X2
+	VADDPS        X2, X0, X0
+	VMOVSHDUP     X0, X2
+	VADDSS        X2, X0, X0
+	VMOVSS        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y2
+	VADDPS        Y2, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X2
+	VADDPS        X2, X1, X1
+	VPERMILPD     $0x01, X1, X2
+	VADDPS        X2, X1, X1
+	VMOVSHDUP     X1, X2
+	VADDSS        X2, X1, X1
+	VMOVSS        X1, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsBF16x512m3(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsBF16x512m3(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x1f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most121
+	MOVQ $0x00000010, CX
+
+most121:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  R13, CX
+	SUBQ  $0x10, CX
+	JGE   positive122
+	XORL  CX, CX
+
+positive122:
+	CMPQ CX, $0x10
+	JLE  most123
+	MOVQ $0x00000010, CX
+
+most123:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K2
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z12
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xe6
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z13
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xee
+	VMOVUPS (SI)(R8*2), Z30
+	VMOVUPS 64(SI)(R8*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z14
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xf6
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z12, Z30, Z0
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc4
+
+	// VDPBF16PS Z13, Z30, Z4
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe5
+
+	// VDPBF16PS Z14, Z30, Z8
+	BYTE    $0x62
+	BYTE    $0x52
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xc6
+	VMOVUPS (DX)(R9*1), Z30
+	VMOVUPS 64(DX)(R9*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z12, Z30, Z1
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcc
+
+	// VDPBF16PS Z13, Z30, Z5
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xed
+
+	// VDPBF16PS Z14, Z30, Z9
+	BYTE    $0x62
+	BYTE    $0x52
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xce
+	VMOVUPS (DX)(R9*2), Z30
+	VMOVUPS 64(DX)(R9*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z12, Z30, Z2
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd4
+
+	// VDPBF16PS Z13, Z30, Z6
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf5
+
+	// VDPBF16PS Z14, Z30, Z10
+	BYTE    $0x62
+	BYTE    $0x52
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xd6
+	VMOVUPS (DX)(R10*1), Z30
+	VMOVUPS 64(DX)(R10*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z12, Z30, Z3
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdc
+
+	// VDPBF16PS Z13, Z30, Z7
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfd
+
+	// VDPBF16PS Z14, Z30, Z11
+	BYTE $0x62
+	BYTE $0x52
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xde
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols4Term
+
+cols4Rest:
+	TESTQ     R13, R13
+	JE        cols4Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z12
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xe6
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z13
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xee
+	VMOVUPS.Z (SI)(R8*2), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z14
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xf6
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z12, Z30, Z0
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc4
+
+	// VDPBF16PS Z13, Z30, Z4
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe5
+
+	// VDPBF16PS Z14, Z30, Z8
+	BYTE      $0x62
+	BYTE      $0x52
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xc6
+	VMOVUPS.Z (DX)(R9*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z12, Z30, Z1
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcc
+
+	// VDPBF16PS Z13, Z30, Z5
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xed
+
+	// VDPBF16PS Z14, Z30, Z9
+	BYTE      $0x62
+	BYTE      $0x52
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xce
+	VMOVUPS.Z (DX)(R9*2), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z12, Z30, Z2
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd4
+
+	// VDPBF16PS Z13, Z30, Z6
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf5
+
+	// VDPBF16PS Z14, Z30, Z10
+	BYTE      $0x62
+	BYTE      $0x52
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xd6
+	VMOVUPS.Z (DX)(R10*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R10*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z12, Z30, Z3
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdc
+
+	// VDPBF16PS Z13, Z30, Z7
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfd
+
+	// VDPBF16PS Z14, Z30, Z11
+	BYTE $0x62
+	BYTE $0x52
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xde
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y12
+	VADDPS        Y12, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X12
+	VADDPS        X12, X0, X0
+	VPERMILPD     $0x01, X0, X12
+	VADDPS        X12, X0, X0
+	VMOVSHDUP     X0, X12
+	VADDSS        X12, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y12
+	VADDPS        Y12, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X12
+	VADDPS        X12, X1, X1
+	VPERMILPD     $0x01, X1, X12
+	VADDPS        X12, X1, X1
+	VMOVSHDUP     X1, X12
+	VADDSS        X12, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y12
+	VADDPS        Y12, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X12
+	VADDPS        X12, X2, X2
+	VPERMILPD     $0x01, X2, X12
+	VADDPS        X12, X2, X2
+	VMOVSHDUP     X2, X12
+	VADDSS        X12, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y12
+	VADDPS        Y12, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X12
+	VADDPS        X12, X3, X3
+	VPERMILPD     $0x01, X3, X12
+	VADDPS        X12, X3, X3
+	VMOVSHDUP     X3, X12
+	VADDSS        X12, X3, X3
+	VMOVSS        X3, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y12
+	VADDPS        Y12, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X12
+	VADDPS        X12, X4, X4
+	VPERMILPD     $0x01, X4, X12
+	VADDPS        X12, X4, X4
+	VMOVSHDUP     X4, X12
+	VADDSS        X12, X4, X4
+	VMOVSS        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y12
+	VADDPS        Y12, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X12
+	VADDPS        X12, X5, X5
+	VPERMILPD     $0x01, X5, X12
+	VADDPS        X12, X5, X5
+	VMOVSHDUP     X5, X12
+	VADDSS        X12, X5, X5
+	VMOVSS        X5, 4(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y12
+	VADDPS        Y12, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X12
+	VADDPS        X12, X6, X6
+	VPERMILPD     $0x01, X6, X12
+	VADDPS        X12, X6, X6
+	VMOVSHDUP     X6, X12
+	VADDSS        X12, X6, X6
+	VMOVSS        X6, 8(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y12
+	VADDPS        Y12, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X12
+	VADDPS        X12, X7, X7
+	VPERMILPD     $0x01, X7, X12
+	VADDPS        X12, X7, X7
+	VMOVSHDUP     X7, X12
+	VADDSS        X12, X7, X7
+	VMOVSS        X7, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y12
+	VADDPS        Y12, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X12
+	VADDPS        X12, X8, X8
+	VPERMILPD     $0x01, X8, X12
+	VADDPS        X12, X8, X8
+	VMOVSHDUP     X8, X12
+	VADDSS        X12, X8, X8
+	VMOVSS        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y12
+	VADDPS        Y12, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X12
+	VADDPS        X12, X9, X9
+	VPERMILPD     $0x01, X9, X12
+	VADDPS        X12, X9, X9
+	VMOVSHDUP     X9, X12
+	VADDSS        X12, X9, X9
+	VMOVSS        X9, 4(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y12
+	VADDPS        Y12, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X12
+	VADDPS        X12, X10, X10
+	VPERMILPD     $0x01, X10, X12
+	VADDPS        X12, X10, X10
+	VMOVSHDUP     X10, X12
+	VADDSS        X12, X10, X10
+	VMOVSS        X10, 8(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y12
+	VADDPS        Y12, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X12
+	VADDPS        X12, X11, X11
+	VPERMILPD     $0x01, X11, X12
+	VADDPS        X12, X11, X11
+	VMOVSHDUP     X11, X12
+	VADDSS        X12, X11, X11
+	VMOVSS        X11, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z3
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xde
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z4
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xe6
+	VMOVUPS (SI)(R8*2), Z30
+	VMOVUPS 64(SI)(R8*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z5
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xee
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z3, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc3
+
+	// VDPBF16PS Z4, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcc
+
+	// VDPBF16PS Z5, Z30, Z2
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd5
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols1Term
+
+cols1Rest:
+	TESTQ     R13, R13
+	JE        cols1Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z3
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xde
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z4
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xe6
+	VMOVUPS.Z (SI)(R8*2), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z5
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xee
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z3, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc3
+
+	// VDPBF16PS Z4, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcc
+
+	// VDPBF16PS Z5, Z30, Z2
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd5
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y3
+	VADDPS        Y3, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X3
+	VADDPS        X3, X0, X0
+	VPERMILPD     $0x01, X0, X3
+	VADDPS        X3, X0, X0
+	VMOVSHDUP     X0, X3
+	VADDSS        X3, X0, X0
+	VMOVSS        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y3
+	VADDPS        Y3, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X3
+	VADDPS        X3, X1, X1
+	VPERMILPD     $0x01, X1, X3
+	VADDPS        X3, X1, X1
+	VMOVSHDUP     X1, X3
+	VADDSS        X3, X1, X1
+	VMOVSS        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X2
+	VPERMILPD     $0x01, X2, X3
+	VADDPS        X3, X2, X2
+	VMOVSHDUP     X2, X3
+	VADDSS        X3, X2, X2
+	VMOVSS        X2, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsBF16x512m4(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsBF16x512m4(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x1f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most124
+	MOVQ $0x00000010, CX
+
+most124:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  R13, CX
+	SUBQ  $0x10, CX
+	JGE   positive125
+	XORL  CX, CX
+
+positive125:
+	CMPQ CX, $0x10
+	JLE  most126
+	MOVQ $0x00000010, CX
+
+most126:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K2
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z16
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xc6
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z17
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xce
+	VMOVUPS (SI)(R8*2), Z30
+	VMOVUPS 64(SI)(R8*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z18
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xd6
+	VMOVUPS (SI)(R11*1), Z30
+	VMOVUPS 64(SI)(R11*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z19
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xde
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z16, Z30, Z0
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+
+	// VDPBF16PS Z17, Z30, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe1
+
+	// VDPBF16PS Z18, Z30, Z8
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc2
+
+	// VDPBF16PS Z19, Z30, Z12
+	BYTE    $0x62
+	BYTE    $0x32
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xe3
+	VMOVUPS (DX)(R9*1), Z30
+	VMOVUPS 64(DX)(R9*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z16, Z30, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+
+	// VDPBF16PS Z17, Z30, Z5
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe9
+
+	// VDPBF16PS Z18, Z30, Z9
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xca
+
+	// VDPBF16PS Z19, Z30, Z13
+	BYTE    $0x62
+	BYTE    $0x32
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xeb
+	VMOVUPS (DX)(R9*2), Z30
+	VMOVUPS 64(DX)(R9*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z16, Z30, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+
+	// VDPBF16PS Z17, Z30, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf1
+
+	// VDPBF16PS Z18, Z30, Z10
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd2
+
+	// VDPBF16PS Z19, Z30, Z14
+	BYTE    $0x62
+	BYTE    $0x32
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xf3
+	VMOVUPS (DX)(R10*1), Z30
+	VMOVUPS 64(DX)(R10*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z16, Z30, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+	// VDPBF16PS Z17, Z30, Z7
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf9
+
+	// VDPBF16PS Z18, Z30, Z11
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xda
+
+	// VDPBF16PS Z19, Z30, Z15
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfb
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols4Term
+
+cols4Rest:
+	TESTQ     R13, R13
+	JE        cols4Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z16
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xc6
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z17
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xce
+	VMOVUPS.Z (SI)(R8*2), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z18
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xd6
+	VMOVUPS.Z (SI)(R11*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R11*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z19
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xde
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z16, Z30, Z0
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+
+	// VDPBF16PS Z17, Z30, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe1
+
+	// VDPBF16PS Z18, Z30, Z8
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc2
+
+	// VDPBF16PS Z19, Z30, Z12
+	BYTE      $0x62
+	BYTE      $0x32
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xe3
+	VMOVUPS.Z (DX)(R9*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z16, Z30, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+
+	// VDPBF16PS Z17, Z30, Z5
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe9
+
+	// VDPBF16PS Z18, Z30, Z9
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xca
+
+	// VDPBF16PS Z19, Z30, Z13
+	BYTE      $0x62
+	BYTE      $0x32
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xeb
+	VMOVUPS.Z (DX)(R9*2), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z16, Z30, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+
+	// VDPBF16PS Z17, Z30, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf1
+
+	// VDPBF16PS Z18, Z30, Z10
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd2
+
+	// VDPBF16PS Z19, Z30, Z14
+	BYTE      $0x62
+	BYTE      $0x32
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xf3
+	VMOVUPS.Z (DX)(R10*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R10*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z16, Z30, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+	// VDPBF16PS Z17, Z30, Z7
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf9
+
+	// VDPBF16PS Z18, Z30, Z11
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xda
+
+	// VDPBF16PS Z19, Z30, Z15
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfb
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y16
+	VADDPS        Y16, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X16
+	VADDPS        X16, X0, X0
+	VPERMILPD     $0x01, X0, X16
+	VADDPS        X16, X0, X0
+	VMOVSHDUP     X0, X16
+	VADDSS        X16, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y16
+	VADDPS        Y16, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X16
+	VADDPS        X16, X1, X1
+	VPERMILPD     $0x01, X1, X16
+	VADDPS        X16, X1, X1
+	VMOVSHDUP     X1, X16
+	VADDSS        X16, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y16
+	VADDPS        Y16, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X16
+	VADDPS        X16, X2, X2
+	VPERMILPD     $0x01, X2, X16
+	VADDPS        X16, X2, X2
+	VMOVSHDUP     X2, X16
+	VADDSS        X16, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y16
+	VADDPS        Y16, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X16
+	VADDPS        X16, X3, X3
+	VPERMILPD     $0x01, X3, X16
+	VADDPS        X16, X3, X3
+	VMOVSHDUP     X3, X16
+	VADDSS        X16, X3, X3
+	VMOVSS        X3, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y16
+	VADDPS        Y16, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X16
+	VADDPS        X16, X4, X4
+	VPERMILPD     $0x01, X4, X16
+	VADDPS        X16, X4, X4
+	VMOVSHDUP     X4, X16
+	VADDSS        X16, X4, X4
+	VMOVSS        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y16
+	VADDPS        Y16, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X16
+	VADDPS        X16, X5, X5
+	VPERMILPD     $0x01, X5, X16
+	VADDPS        X16, X5, X5
+	VMOVSHDUP     X5, X16
+	VADDSS        X16, X5, X5
+	VMOVSS        X5, 4(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y16
+	VADDPS        Y16, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X16
+	VADDPS        X16, X6, X6
+	VPERMILPD     $0x01, X6, X16
+	VADDPS        X16, X6, X6
+	VMOVSHDUP     X6, X16
+	VADDSS        X16, X6, X6
+	VMOVSS        X6, 8(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y16
+	VADDPS        Y16, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X16
+	VADDPS        X16, X7, X7
+	VPERMILPD     $0x01, X7, X16
+	VADDPS        X16, X7, X7
+	VMOVSHDUP     X7, X16
+	VADDSS        X16, X7, X7
+	VMOVSS        X7, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y16
+	VADDPS        Y16, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X16
+	VADDPS        X16, X8, X8
+	VPERMILPD     $0x01, X8, X16
+	VADDPS        X16, X8, X8
+	VMOVSHDUP     X8, X16
+	VADDSS        X16, X8, X8
+	VMOVSS        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y16
+	VADDPS        Y16, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X16
+	VADDPS        X16, X9, X9
+	VPERMILPD     $0x01, X9, X16
+	VADDPS        X16, X9, X9
+	VMOVSHDUP     X9, X16
+	VADDSS        X16, X9, X9
+	VMOVSS        X9, 4(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y16
+	VADDPS        Y16, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X16
+	VADDPS        X16, X10, X10
+	VPERMILPD     $0x01, X10, X16
+	VADDPS        X16, X10, X10
+	VMOVSHDUP     X10, X16
+	VADDSS        X16, X10, X10
+	VMOVSS        X10, 8(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y16
+	VADDPS        Y16, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X16
+	VADDPS        X16, X11, X11
+	VPERMILPD     $0x01, X11, X16
+	VADDPS        X16, X11, X11
+	VMOVSHDUP     X11, X16
+	VADDSS        X16, X11, X11
+	VMOVSS        X11, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y16
+	VADDPS        Y16, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X16
+	VADDPS        X16, X12, X12
+	VPERMILPD     $0x01, X12, X16
+	VADDPS        X16, X12, X12
+	VMOVSHDUP     X12, X16
+	VADDSS        X16, X12, X12
+	VMOVSS        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y16
+	VADDPS        Y16, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X16
+	VADDPS        X16, X13, X13
+	VPERMILPD     $0x01, X13, X16
+	VADDPS        X16, X13, X13
+	VMOVSHDUP     X13, X16
+	VADDSS        X16, X13, X13
+	VMOVSS        X13, 4(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y16
+	VADDPS        Y16, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X16
+	VADDPS        X16, X14, X14
+	VPERMILPD     $0x01, X14, X16
+	VADDPS        X16, X14, X14
+	VMOVSHDUP     X14, X16
+	VADDSS        X16, X14, X14
+	VMOVSS        X14, 8(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y16
+	VADDPS        Y16, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X16
+	VADDPS        X16, X15, X15
+	VPERMILPD     $0x01, X15, X16
+	VADDPS        X16, X15, X15
+	VMOVSHDUP     X15, X16
+	VADDSS        X16, X15, X15
+	VMOVSS        X15, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z4
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xe6
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z5
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xee
+	VMOVUPS (SI)(R8*2), Z30
+	VMOVUPS 64(SI)(R8*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z6
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xf6
+	VMOVUPS (SI)(R11*1), Z30
+	VMOVUPS 64(SI)(R11*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z7
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xfe
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc4
+
+	// VDPBF16PS Z5, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcd
+
+	// VDPBF16PS Z6, Z30, Z2
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd6
+
+	// VDPBF16PS Z7, Z30, Z3
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdf
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols1Term
+
+cols1Rest:
+	TESTQ     R13, R13
+	JE        cols1Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z4
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xe6
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z5
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xee
+	VMOVUPS.Z (SI)(R8*2), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z6
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xf6
+	VMOVUPS.Z (SI)(R11*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R11*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z7
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xfe
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z4, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc4
+
+	// VDPBF16PS Z5, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcd
+
+	// VDPBF16PS Z6, Z30, Z2
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd6
+
+	// VDPBF16PS Z7, Z30, Z3
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdf
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VPERMILPD     $0x01, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X4
+	VADDPS        X4, X1, X1
+	VPERMILPD     $0x01, X1, X4
+	VADDPS        X4, X1, X1
+	VMOVSHDUP     X1, X4
+	VADDSS        X4, X1, X1
+	VMOVSS        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X4
+	VADDPS        X4, X2, X2
+	VPERMILPD     $0x01, X2, X4
+	VADDPS        X4, X2, X2
+	VMOVSHDUP     X2, X4
+	VADDSS        X4, X2, X2
+	VMOVSS        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VADDPS        X4, X3, X3
+	VPERMILPD     $0x01, X3, X4
+	VADDPS        X4, X3, X3
+	VMOVSHDUP     X3, X4
+	VADDSS        X4, X3, X3
+	VMOVSS        X3, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsBF16x512m5(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsBF16x512m5(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x1f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most127
+	MOVQ $0x00000010, CX
+
+most127:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  R13, CX
+	SUBQ  $0x10, CX
+	JGE   positive128
+	XORL  CX, CX
+
+positive128:
+	CMPQ CX, $0x10
+	JLE  most129
+	MOVQ $0x00000010, CX
+
+most129:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K2
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z20
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xe6
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z21
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xee
+	VMOVUPS (SI)(R8*2), Z30
+	VMOVUPS 64(SI)(R8*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z22
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xf6
+	VMOVUPS (SI)(R11*1), Z30
+	VMOVUPS 64(SI)(R11*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z23
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xfe
+	VMOVUPS (BX), Z30
+	VMOVUPS 64(BX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z24
+	BYTE    $0x62
+	BYTE    $0x02
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xc6
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z20, Z30, Z0
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc4
+
+	// VDPBF16PS Z21, Z30, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe5
+
+	// VDPBF16PS Z22, Z30, Z8
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc6
+
+	// VDPBF16PS Z23, Z30, Z12
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe7
+
+	// VDPBF16PS Z24, Z30, Z16
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xc0
+	VMOVUPS (DX)(R9*1), Z30
+	VMOVUPS 64(DX)(R9*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z20, Z30, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcc
+
+	// VDPBF16PS Z21, Z30, Z5
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xed
+
+	// VDPBF16PS Z22, Z30, Z9
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xce
+
+	// VDPBF16PS Z23, Z30, Z13
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xef
+
+	// VDPBF16PS Z24, Z30, Z17
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xc8
+	VMOVUPS (DX)(R9*2), Z30
+	VMOVUPS 64(DX)(R9*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z20, Z30, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd4
+
+	// VDPBF16PS Z21, Z30, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf5
+
+	// VDPBF16PS Z22, Z30, Z10
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd6
+
+	// VDPBF16PS Z23, Z30, Z14
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf7
+
+	// VDPBF16PS Z24, Z30, Z18
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xd0
+	VMOVUPS (DX)(R10*1), Z30
+	VMOVUPS 64(DX)(R10*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z20, Z30, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdc
+
+	// VDPBF16PS Z21, Z30, Z7
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfd
+
+	// VDPBF16PS Z22, Z30, Z11
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xde
+
+	// VDPBF16PS Z23, Z30, Z15
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xff
+
+	// VDPBF16PS Z24, Z30, Z19
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, BX
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols4Term
+
+cols4Rest:
+	TESTQ     R13, R13
+	JE        cols4Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z20
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xe6
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z21
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xee
+	VMOVUPS.Z (SI)(R8*2), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z22
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xf6
+	VMOVUPS.Z (SI)(R11*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R11*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z23
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xfe
+	VMOVUPS.Z (BX), K1, Z30
+	VMOVUPS.Z 64(BX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z24
+	BYTE      $0x62
+	BYTE      $0x02
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xc6
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z20, Z30, Z0
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc4
+
+	// VDPBF16PS Z21, Z30, Z4
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe5
+
+	// VDPBF16PS Z22, Z30, Z8
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc6
+
+	// VDPBF16PS Z23, Z30, Z12
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe7
+
+	// VDPBF16PS Z24, Z30, Z16
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xc0
+	VMOVUPS.Z (DX)(R9*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z20, Z30, Z1
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcc
+
+	// VDPBF16PS Z21, Z30, Z5
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xed
+
+	// VDPBF16PS Z22, Z30, Z9
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xce
+
+	// VDPBF16PS Z23, Z30, Z13
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xef
+
+	// VDPBF16PS Z24, Z30, Z17
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xc8
+	VMOVUPS.Z (DX)(R9*2), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z20, Z30, Z2
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd4
+
+	// VDPBF16PS Z21, Z30, Z6
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf5
+
+	// VDPBF16PS Z22, Z30, Z10
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd6
+
+	// VDPBF16PS Z23, Z30, Z14
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf7
+
+	// VDPBF16PS Z24, Z30, Z18
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xd0
+	VMOVUPS.Z (DX)(R10*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R10*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z20, Z30, Z3
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdc
+
+	// VDPBF16PS Z21, Z30, Z7
+	BYTE $0x62
+	BYTE $0xb2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfd
+
+	// VDPBF16PS Z22, Z30, Z11
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xde
+
+	// VDPBF16PS Z23, Z30, Z15
+	BYTE $0x62
+	BYTE $0x32
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xff
+
+	// VDPBF16PS Z24, Z30, Z19
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y20
+	VADDPS        Y20, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X20
+	VADDPS        X20, X0, X0
+	VPERMILPD     $0x01, X0, X20
+	VADDPS        X20, X0, X0
+	VMOVSHDUP     X0, X20
+	VADDSS        X20, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y20
+	VADDPS        Y20, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X20
+	VADDPS        X20, X1, X1
+	VPERMILPD     $0x01, X1, X20
+	VADDPS        X20, X1, X1
+	VMOVSHDUP     X1, X20
+	VADDSS        X20, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y20
+	VADDPS        Y20, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X20
+	VADDPS        X20, X2, X2
+	VPERMILPD     $0x01, X2, X20
+	VADDPS        X20, X2, X2
+	VMOVSHDUP     X2, X20
+	VADDSS        X20, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y20
+	VADDPS        Y20, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X20
+	VADDPS        X20, X3, X3
+	VPERMILPD     $0x01, X3, X20
+	VADDPS        X20, X3, X3
+	VMOVSHDUP     X3, X20
+	VADDSS        X20, X3, X3
+	VMOVSS        X3, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y20
+	VADDPS        Y20, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X20
+	VADDPS        X20, X4, X4
+	VPERMILPD     $0x01, X4, X20
+	VADDPS        X20, X4, X4
+	VMOVSHDUP     X4, X20
+	VADDSS        X20, X4, X4
+	VMOVSS        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y20
+	VADDPS        Y20, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X20
+	VADDPS        X20, X5, X5
+	VPERMILPD     $0x01, X5, X20
+	VADDPS        X20, X5, X5
+	VMOVSHDUP     X5, X20
+	VADDSS        X20, X5, X5
+	VMOVSS        X5, 4(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y20
+	VADDPS        Y20, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X20
+	VADDPS        X20, X6, X6
+	VPERMILPD     $0x01, X6, X20
+	VADDPS        X20, X6, X6
+	VMOVSHDUP     X6, X20
+	VADDSS        X20, X6, X6
+	VMOVSS        X6, 8(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y20
+	VADDPS        Y20, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X20
+	VADDPS        X20, X7, X7
+	VPERMILPD     $0x01, X7, X20
+	VADDPS        X20, X7, X7
+	VMOVSHDUP     X7, X20
+	VADDSS        X20, X7, X7
+	VMOVSS        X7, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y20
+	VADDPS        Y20, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X20
+	VADDPS        X20, X8, X8
+	VPERMILPD     $0x01, X8, X20
+	VADDPS        X20, X8, X8
+	VMOVSHDUP     X8, X20
+	VADDSS        X20, X8, X8
+	VMOVSS        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y20
+	VADDPS        Y20, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X20
+	VADDPS        X20, X9, X9
+	VPERMILPD     $0x01, X9, X20
+	VADDPS        X20, X9, X9
+	VMOVSHDUP     X9, X20
+	VADDSS        X20, X9, X9
+	VMOVSS        X9, 4(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y20
+	VADDPS        Y20, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X20
+	VADDPS        X20, X10, X10
+	VPERMILPD     $0x01, X10, X20
+	VADDPS        X20, X10, X10
+	VMOVSHDUP     X10, X20
+	VADDSS        X20, X10, X10
+	VMOVSS        X10, 8(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y20
+	VADDPS        Y20, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X20
+	VADDPS        X20, X11, X11
+	VPERMILPD     $0x01, X11, X20
+	VADDPS        X20, X11, X11
+	VMOVSHDUP     X11, X20
+	VADDSS        X20, X11, X11
+	VMOVSS        X11, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y20
+	VADDPS        Y20, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X20
+	VADDPS        X20, X12, X12
+	VPERMILPD     $0x01, X12, X20
+	VADDPS        X20, X12, X12
+	VMOVSHDUP     X12, X20
+	VADDSS        X20, X12, X12
+	VMOVSS        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y20
+	VADDPS        Y20, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X20
+	VADDPS        X20, X13, X13
+	VPERMILPD     $0x01, X13, X20
+	VADDPS        X20, X13, X13
+	VMOVSHDUP     X13, X20
+	VADDSS        X20, X13, X13
+	VMOVSS        X13, 4(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y20
+	VADDPS        Y20, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X20
+	VADDPS        X20, X14, X14
+	VPERMILPD     $0x01, X14, X20
+	VADDPS        X20, X14, X14
+	VMOVSHDUP     X14, X20
+	VADDSS        X20, X14, X14
+	VMOVSS        X14, 8(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y20
+	VADDPS        Y20, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X20
+	VADDPS        X20, X15, X15
+	VPERMILPD     $0x01, X15, X20
+	VADDPS        X20, X15, X15
+	VMOVSHDUP     X15, X20
+	VADDSS        X20, X15, X15
+	VMOVSS        X15, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z16, Y20
+	VADDPS        Y20, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X20
+	VADDPS        X20, X16, X16
+	VPERMILPD     $0x01, X16, X20
+	VADDPS        X20, X16, X16
+	VMOVSHDUP     X16, X20
+	VADDSS        X20, X16, X16
+	VMOVSS        X16, (DX)
+	VEXTRACTF64X4 $0x01, Z17, Y20
+	VADDPS        Y20, Y17, Y17
+	VEXTRACTF32X4 $0x01, Y17, X20
+	VADDPS        X20, X17, X17
+	VPERMILPD     $0x01, X17, X20
+	VADDPS        X20, X17, X17
+	VMOVSHDUP     X17, X20
+	VADDSS        X20, X17, X17
+	VMOVSS        X17, 4(DX)
+	VEXTRACTF64X4 $0x01, Z18, Y20
+	VADDPS        Y20, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X20
+	VADDPS        X20, X18, X18
+	VPERMILPD     $0x01, X18, X20
+	VADDPS        X20, X18, X18
+	VMOVSHDUP     X18, X20
+	VADDSS        X20, X18, X18
+	VMOVSS        X18, 8(DX)
+	VEXTRACTF64X4 $0x01, Z19, Y20
+	VADDPS        Y20, Y19, Y19
+	VEXTRACTF32X4 $0x01, Y19, X20
+	VADDPS        X20, X19, X19
+	VPERMILPD     $0x01, X19, X20
+	VADDPS        X20, X19, X19
+	VMOVSHDUP     X19, X20
+	VADDSS        X20, X19, X19
+	VMOVSS        X19, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z5
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xee
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z6
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xf6
+	VMOVUPS (SI)(R8*2), Z30
+	VMOVUPS 64(SI)(R8*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z7
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xfe
+	VMOVUPS (SI)(R11*1), Z30
+	VMOVUPS 64(SI)(R11*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z8
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xc6
+	VMOVUPS (BX), Z30
+	VMOVUPS 64(BX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z9
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xce
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z5, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc5
+
+	// VDPBF16PS Z6, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xce
+
+	// VDPBF16PS Z7, Z30, Z2
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd7
+
+	// VDPBF16PS Z8, Z30, Z3
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+	// VDPBF16PS Z9, Z30, Z4
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe1
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, BX
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols1Term
+
+cols1Rest:
+	TESTQ     R13, R13
+	JE        cols1Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z5
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xee
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z6
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xf6
+	VMOVUPS.Z (SI)(R8*2), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z7
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xfe
+	VMOVUPS.Z (SI)(R11*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R11*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z8
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xc6
+	VMOVUPS.Z (BX), K1, Z30
+	VMOVUPS.Z 64(BX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z9
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xce
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z5, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc5
+
+	// VDPBF16PS Z6, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xce
+
+	// VDPBF16PS Z7, Z30, Z2
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd7
+
+	// VDPBF16PS Z8, Z30, Z3
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+	// VDPBF16PS Z9, Z30, Z4
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe1
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y5
+	VADDPS        Y5, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X5
+	VADDPS        X5, X0, X0
+	VPERMILPD     $0x01, X0, X5
+	VADDPS        X5, X0, X0
+	VMOVSHDUP     X0, X5
+	VADDSS        X5, X0, X0
+	VMOVSS        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y5, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X5
+	VADDPS        X5, X1, X1
+	VPERMILPD     $0x01, X1, X5
+	VADDPS        X5, X1, X1
+	VMOVSHDUP     X1, X5
+	VADDSS        X5, X1, X1
+	VMOVSS        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y5
+	VADDPS        Y5, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X5
+	VADDPS        X5, X2, X2
+	VPERMILPD     $0x01, X2, X5
+	VADDPS        X5, X2, X2
+	VMOVSHDUP     X2, X5
+	VADDSS        X5, X2, X2
+	VMOVSS        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y5
+	VADDPS        Y5, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X5
+	VADDPS        X5, X3, X3
+	VPERMILPD     $0x01, X3, X5
+	VADDPS        X5, X3, X3
+	VMOVSHDUP     X3, X5
+	VADDSS        X5, X3, X3
+	VMOVSS        X3, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VADDPS        Y5, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VADDPS        X5, X4, X4
+	VPERMILPD     $0x01, X4, X5
+	VADDPS        X5, X4, X4
+	VMOVSHDUP     X4, X5
+	VADDSS        X5, X4, X4
+	VMOVSS        X4, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsBF16x512m6(x *byte)
+// Requires: AVX, AVX512F, AVX512VL
+TEXT ·dotsBF16x512m6(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x1f, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x10
+	JLE  most130
+	MOVQ $0x00000010, CX
+
+most130:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  R13, CX
+	SUBQ  $0x10, CX
+	JGE   positive131
+	XORL  CX, CX
+
+positive131:
+	CMPQ CX, $0x10
+	JLE  most132
+	MOVQ $0x00000010, CX
+
+most132:
+	MOVQ  $0x00000001, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K2
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z24
+	BYTE    $0x62
+	BYTE    $0x02
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xc6
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z25
+	BYTE    $0x62
+	BYTE    $0x02
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xce
+	VMOVUPS (SI)(R8*2), Z30
+	VMOVUPS 64(SI)(R8*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z26
+	BYTE    $0x62
+	BYTE    $0x02
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xd6
+	VMOVUPS (SI)(R11*1), Z30
+	VMOVUPS 64(SI)(R11*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z27
+	BYTE    $0x62
+	BYTE    $0x02
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xde
+	VMOVUPS (BX), Z30
+	VMOVUPS 64(BX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z28
+	BYTE    $0x62
+	BYTE    $0x02
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xe6
+	VMOVUPS (BX)(R8*1), Z30
+	VMOVUPS 64(BX)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z29
+	BYTE    $0x62
+	BYTE    $0x02
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xee
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z24, Z30, Z0
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+
+	// VDPBF16PS Z25, Z30, Z4
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe1
+
+	// VDPBF16PS Z26, Z30, Z8
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc2
+
+	// VDPBF16PS Z27, Z30, Z12
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe3
+
+	// VDPBF16PS Z28, Z30, Z16
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc4
+
+	// VDPBF16PS Z29, Z30, Z20
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xe5
+	VMOVUPS (DX)(R9*1), Z30
+	VMOVUPS 64(DX)(R9*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z24, Z30, Z1
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+
+	// VDPBF16PS Z25, Z30, Z5
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe9
+
+	// VDPBF16PS Z26, Z30, Z9
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xca
+
+	// VDPBF16PS Z27, Z30, Z13
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xeb
+
+	// VDPBF16PS Z28, Z30, Z17
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcc
+
+	// VDPBF16PS Z29, Z30, Z21
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xed
+	VMOVUPS (DX)(R9*2), Z30
+	VMOVUPS 64(DX)(R9*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z24, Z30, Z2
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+
+	// VDPBF16PS Z25, Z30, Z6
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf1
+
+	// VDPBF16PS Z26, Z30, Z10
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd2
+
+	// VDPBF16PS Z27, Z30, Z14
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf3
+
+	// VDPBF16PS Z28, Z30, Z18
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd4
+
+	// VDPBF16PS Z29, Z30, Z22
+	BYTE    $0x62
+	BYTE    $0x82
+	BYTE    $0x0e
+	BYTE    $0x40
+	BYTE    $0x52
+	BYTE    $0xf5
+	VMOVUPS (DX)(R10*1), Z30
+	VMOVUPS 64(DX)(R10*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z24, Z30, Z3
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+	// VDPBF16PS Z25, Z30, Z7
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf9
+
+	// VDPBF16PS Z26, Z30, Z11
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xda
+
+	// VDPBF16PS Z27, Z30, Z15
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfb
+
+	// VDPBF16PS Z28, Z30, Z19
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdc
+
+	// VDPBF16PS Z29, Z30, Z23
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfd
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, BX
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols4Term
+
+cols4Rest:
+	TESTQ     R13, R13
+	JE        cols4Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z24
+	BYTE      $0x62
+	BYTE      $0x02
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xc6
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z25
+	BYTE      $0x62
+	BYTE      $0x02
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xce
+	VMOVUPS.Z (SI)(R8*2), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z26
+	BYTE      $0x62
+	BYTE      $0x02
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xd6
+	VMOVUPS.Z (SI)(R11*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R11*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z27
+	BYTE      $0x62
+	BYTE      $0x02
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xde
+	VMOVUPS.Z (BX), K1, Z30
+	VMOVUPS.Z 64(BX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z28
+	BYTE      $0x62
+	BYTE      $0x02
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xe6
+	VMOVUPS.Z (BX)(R8*1), K1, Z30
+	VMOVUPS.Z 64(BX)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z29
+	BYTE      $0x62
+	BYTE      $0x02
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xee
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z24, Z30, Z0
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc0
+
+	// VDPBF16PS Z25, Z30, Z4
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe1
+
+	// VDPBF16PS Z26, Z30, Z8
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc2
+
+	// VDPBF16PS Z27, Z30, Z12
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe3
+
+	// VDPBF16PS Z28, Z30, Z16
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc4
+
+	// VDPBF16PS Z29, Z30, Z20
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xe5
+	VMOVUPS.Z (DX)(R9*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z24, Z30, Z1
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc8
+
+	// VDPBF16PS Z25, Z30, Z5
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe9
+
+	// VDPBF16PS Z26, Z30, Z9
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xca
+
+	// VDPBF16PS Z27, Z30, Z13
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xeb
+
+	// VDPBF16PS Z28, Z30, Z17
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcc
+
+	// VDPBF16PS Z29, Z30, Z21
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xed
+	VMOVUPS.Z (DX)(R9*2), K1, Z30
+	VMOVUPS.Z 64(DX)(R9*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z24, Z30, Z2
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+
+	// VDPBF16PS Z25, Z30, Z6
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf1
+
+	// VDPBF16PS Z26, Z30, Z10
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd2
+
+	// VDPBF16PS Z27, Z30, Z14
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf3
+
+	// VDPBF16PS Z28, Z30, Z18
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd4
+
+	// VDPBF16PS Z29, Z30, Z22
+	BYTE      $0x62
+	BYTE      $0x82
+	BYTE      $0x0e
+	BYTE      $0x40
+	BYTE      $0x52
+	BYTE      $0xf5
+	VMOVUPS.Z (DX)(R10*1), K1, Z30
+	VMOVUPS.Z 64(DX)(R10*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z24, Z30, Z3
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd8
+
+	// VDPBF16PS Z25, Z30, Z7
+	BYTE $0x62
+	BYTE $0x92
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xf9
+
+	// VDPBF16PS Z26, Z30, Z11
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xda
+
+	// VDPBF16PS Z27, Z30, Z15
+	BYTE $0x62
+	BYTE $0x12
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfb
+
+	// VDPBF16PS Z28, Z30, Z19
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xdc
+
+	// VDPBF16PS Z29, Z30, Z23
+	BYTE $0x62
+	BYTE $0x82
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xfd
+
+cols4Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y24
+	VADDPS        Y24, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X24
+	VADDPS        X24, X0, X0
+	VPERMILPD     $0x01, X0, X24
+	VADDPS        X24, X0, X0
+	VMOVSHDUP     X0, X24
+	VADDSS        X24, X0, X0
+	VMOVSS        X0, (DX)
+	VEXTRACTF64X4 $0x01, Z1, Y24
+	VADDPS        Y24, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X24
+	VADDPS        X24, X1, X1
+	VPERMILPD     $0x01, X1, X24
+	VADDPS        X24, X1, X1
+	VMOVSHDUP     X1, X24
+	VADDSS        X24, X1, X1
+	VMOVSS        X1, 4(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y24
+	VADDPS        Y24, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X24
+	VADDPS        X24, X2, X2
+	VPERMILPD     $0x01, X2, X24
+	VADDPS        X24, X2, X2
+	VMOVSHDUP     X2, X24
+	VADDSS        X24, X2, X2
+	VMOVSS        X2, 8(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y24
+	VADDPS        Y24, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X24
+	VADDPS        X24, X3, X3
+	VPERMILPD     $0x01, X3, X24
+	VADDPS        X24, X3, X3
+	VMOVSHDUP     X3, X24
+	VADDSS        X24, X3, X3
+	VMOVSS        X3, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y24
+	VADDPS        Y24, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X24
+	VADDPS        X24, X4, X4
+	VPERMILPD     $0x01, X4, X24
+	VADDPS        X24, X4, X4
+	VMOVSHDUP     X4, X24
+	VADDSS        X24, X4, X4
+	VMOVSS        X4, (DX)
+	VEXTRACTF64X4 $0x01, Z5, Y24
+	VADDPS        Y24, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X24
+	VADDPS        X24, X5, X5
+	VPERMILPD     $0x01, X5, X24
+	VADDPS        X24, X5, X5
+	VMOVSHDUP     X5, X24
+	VADDSS        X24, X5, X5
+	VMOVSS        X5, 4(DX)
+	VEXTRACTF64X4 $0x01, Z6, Y24
+	VADDPS        Y24, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X24
+	VADDPS        X24, X6, X6
+	VPERMILPD     $0x01, X6, X24
+	VADDPS        X24, X6, X6
+	VMOVSHDUP     X6, X24
+	VADDSS        X24, X6, X6
+	VMOVSS        X6, 8(DX)
+	VEXTRACTF64X4 $0x01, Z7, Y24
+	VADDPS        Y24, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X24
+	VADDPS        X24, X7, X7
+	VPERMILPD     $0x01, X7, X24
+	VADDPS        X24, X7, X7
+	VMOVSHDUP     X7, X24
+	VADDSS        X24, X7, X7
+	VMOVSS        X7, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z8, Y24
+	VADDPS        Y24, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X24
+	VADDPS        X24, X8, X8
+	VPERMILPD     $0x01, X8, X24
+	VADDPS        X24, X8, X8
+	VMOVSHDUP     X8, X24
+	VADDSS        X24, X8, X8
+	VMOVSS        X8, (DX)
+	VEXTRACTF64X4 $0x01, Z9, Y24
+	VADDPS        Y24, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X24
+	VADDPS        X24, X9, X9
+	VPERMILPD     $0x01, X9, X24
+	VADDPS        X24, X9, X9
+	VMOVSHDUP     X9, X24
+	VADDSS        X24, X9, X9
+	VMOVSS        X9, 4(DX)
+	VEXTRACTF64X4 $0x01, Z10, Y24
+	VADDPS        Y24, Y10, Y10
+	VEXTRACTF32X4 $0x01, Y10, X24
+	VADDPS        X24, X10, X10
+	VPERMILPD     $0x01, X10, X24
+	VADDPS        X24, X10, X10
+	VMOVSHDUP     X10, X24
+	VADDSS        X24, X10, X10
+	VMOVSS        X10, 8(DX)
+	VEXTRACTF64X4 $0x01, Z11, Y24
+	VADDPS        Y24, Y11, Y11
+	VEXTRACTF32X4 $0x01, Y11, X24
+	VADDPS        X24, X11, X11
+	VPERMILPD     $0x01, X11, X24
+	VADDPS        X24, X11, X11
+	VMOVSHDUP     X11, X24
+	VADDSS        X24, X11, X11
+	VMOVSS        X11, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z12, Y24
+	VADDPS        Y24, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X24
+	VADDPS        X24, X12, X12
+	VPERMILPD     $0x01, X12, X24
+	VADDPS        X24, X12, X12
+	VMOVSHDUP     X12, X24
+	VADDSS        X24, X12, X12
+	VMOVSS        X12, (DX)
+	VEXTRACTF64X4 $0x01, Z13, Y24
+	VADDPS        Y24, Y13, Y13
+	VEXTRACTF32X4 $0x01, Y13, X24
+	VADDPS        X24, X13, X13
+	VPERMILPD     $0x01, X13, X24
+	VADDPS        X24, X13, X13
+	VMOVSHDUP     X13, X24
+	VADDSS        X24, X13, X13
+	VMOVSS        X13, 4(DX)
+	VEXTRACTF64X4 $0x01, Z14, Y24
+	VADDPS        Y24, Y14, Y14
+	VEXTRACTF32X4 $0x01, Y14, X24
+	VADDPS        X24, X14, X14
+	VPERMILPD     $0x01, X14, X24
+	VADDPS        X24, X14, X14
+	VMOVSHDUP     X14, X24
+	VADDSS        X24, X14, X14
+	VMOVSS        X14, 8(DX)
+	VEXTRACTF64X4 $0x01, Z15, Y24
+	VADDPS        Y24, Y15, Y15
+	VEXTRACTF32X4 $0x01, Y15, X24
+	VADDPS        X24, X15, X15
+	VPERMILPD     $0x01, X15, X24
+	VADDPS        X24, X15, X15
+	VMOVSHDUP     X15, X24
+	VADDSS        X24, X15, X15
+	VMOVSS        X15, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z16, Y24
+	VADDPS        Y24, Y16, Y16
+	VEXTRACTF32X4 $0x01, Y16, X24
+	VADDPS        X24, X16, X16
+	VPERMILPD     $0x01, X16, X24
+	VADDPS        X24, X16, X16
+	VMOVSHDUP     X16, X24
+	VADDSS        X24, X16, X16
+	VMOVSS        X16, (DX)
+	VEXTRACTF64X4 $0x01, Z17, Y24
+	VADDPS        Y24, Y17, Y17
+	VEXTRACTF32X4 $0x01, Y17, X24
+	VADDPS        X24, X17, X17
+	VPERMILPD     $0x01, X17, X24
+	VADDPS        X24, X17, X17
+	VMOVSHDUP     X17, X24
+	VADDSS        X24, X17, X17
+	VMOVSS        X17, 4(DX)
+	VEXTRACTF64X4 $0x01, Z18, Y24
+	VADDPS        Y24, Y18, Y18
+	VEXTRACTF32X4 $0x01, Y18, X24
+	VADDPS        X24, X18, X18
+	VPERMILPD     $0x01, X18, X24
+	VADDPS        X24, X18, X18
+	VMOVSHDUP     X18, X24
+	VADDSS        X24, X18, X18
+	VMOVSS        X18, 8(DX)
+	VEXTRACTF64X4 $0x01, Z19, Y24
+	VADDPS        Y24, Y19, Y19
+	VEXTRACTF32X4 $0x01, Y19, X24
+	VADDPS        X24, X19, X19
+	VPERMILPD     $0x01, X19, X24
+	VADDPS        X24, X19, X19
+	VMOVSHDUP     X19, X24
+	VADDSS        X24, X19, X19
+	VMOVSS        X19, 12(DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z20, Y24
+	VADDPS        Y24, Y20, Y20
+	VEXTRACTF32X4 $0x01, Y20, X24
+	VADDPS        X24, X20, X20
+	VPERMILPD     $0x01, X20, X24
+	VADDPS        X24, X20, X20
+	VMOVSHDUP     X20, X24
+	VADDSS        X24, X20, X20
+	VMOVSS        X20, (DX)
+	VEXTRACTF64X4 $0x01, Z21, Y24
+	VADDPS        Y24, Y21, Y21
+	VEXTRACTF32X4 $0x01, Y21, X24
+	VADDPS        X24, X21, X21
+	VPERMILPD     $0x01, X21, X24
+	VADDPS        X24, X21, X21
+	VMOVSHDUP     X21, X24
+	VADDSS        X24, X21, X21
+	VMOVSS        X21, 4(DX)
+	VEXTRACTF64X4 $0x01, Z22, Y24
+	VADDPS        Y24, Y22, Y22
+	VEXTRACTF32X4 $0x01, Y22, X24
+	VADDPS        X24, X22, X22
+	VPERMILPD     $0x01, X22, X24
+	VADDPS        X24, X22, X22
+	VMOVSHDUP     X22, X24
+	VADDSS        X24, X22, X22
+	VMOVSS        X22, 8(DX)
+	VEXTRACTF64X4 $0x01, Z23, Y24
+	VADDPS        Y24, Y23, Y23
+	VEXTRACTF32X4 $0x01, Y23, X24
+	VADDPS        X24, X23, X23
+	VPERMILPD     $0x01, X23, X24
+	VADDPS        X24, X23, X23
+	VMOVSHDUP     X23, X24
+	VADDSS        X24, X23, X23
+	VMOVSS        X23, 12(DX)
+	LEAQ          (R15)(R9*4), R15
+	ADDQ          $0x10, R14
+	SUBQ          $0x04, R12
+	JMP           cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   (DI), SI
+	LEAQ   (SI)(R8*4), BX
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x20, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS (SI), Z30
+	VMOVUPS 64(SI), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z6
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xf6
+	VMOVUPS (SI)(R8*1), Z30
+	VMOVUPS 64(SI)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z7
+	BYTE    $0x62
+	BYTE    $0x92
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xfe
+	VMOVUPS (SI)(R8*2), Z30
+	VMOVUPS 64(SI)(R8*2), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z8
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xc6
+	VMOVUPS (SI)(R11*1), Z30
+	VMOVUPS 64(SI)(R11*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z9
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xce
+	VMOVUPS (BX), Z30
+	VMOVUPS 64(BX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z10
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xd6
+	VMOVUPS (BX)(R8*1), Z30
+	VMOVUPS 64(BX)(R8*1), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z11
+	BYTE    $0x62
+	BYTE    $0x12
+	BYTE    $0x07
+	BYTE    $0x40
+	BYTE    $0x72
+	BYTE    $0xde
+	VMOVUPS (DX), Z30
+	VMOVUPS 64(DX), Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z6, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc6
+
+	// VDPBF16PS Z7, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcf
+
+	// VDPBF16PS Z8, Z30, Z2
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+
+	// VDPBF16PS Z9, Z30, Z3
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd9
+
+	// VDPBF16PS Z10, Z30, Z4
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe2
+
+	// VDPBF16PS Z11, Z30, Z5
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xeb
+	ADDQ $0x00000080, SI
+	ADDQ $0x00000080, BX
+	ADDQ $0x00000080, DX
+	SUBQ $0x20, CX
+	JGE  cols1Term
+
+cols1Rest:
+	TESTQ     R13, R13
+	JE        cols1Sum
+	VMOVUPS.Z (SI), K1, Z30
+	VMOVUPS.Z 64(SI), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z6
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xf6
+	VMOVUPS.Z (SI)(R8*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z7
+	BYTE      $0x62
+	BYTE      $0x92
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xfe
+	VMOVUPS.Z (SI)(R8*2), K1, Z30
+	VMOVUPS.Z 64(SI)(R8*2), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z8
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xc6
+	VMOVUPS.Z (SI)(R11*1), K1, Z30
+	VMOVUPS.Z 64(SI)(R11*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z9
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xce
+	VMOVUPS.Z (BX), K1, Z30
+	VMOVUPS.Z 64(BX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z10
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xd6
+	VMOVUPS.Z (BX)(R8*1), K1, Z30
+	VMOVUPS.Z 64(BX)(R8*1), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z11
+	BYTE      $0x62
+	BYTE      $0x12
+	BYTE      $0x07
+	BYTE      $0x40
+	BYTE      $0x72
+	BYTE      $0xde
+	VMOVUPS.Z (DX), K1, Z30
+	VMOVUPS.Z 64(DX), K2, Z31
+
+	// VCVTNE2PS2BF16 Z30, Z31, Z30
+	BYTE $0x62
+	BYTE $0x02
+	BYTE $0x07
+	BYTE $0x40
+	BYTE $0x72
+	BYTE $0xf6
+
+	// VDPBF16PS Z6, Z30, Z0
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xc6
+
+	// VDPBF16PS Z7, Z30, Z1
+	BYTE $0x62
+	BYTE $0xf2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xcf
+
+	// VDPBF16PS Z8, Z30, Z2
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd0
+
+	// VDPBF16PS Z9, Z30, Z3
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xd9
+
+	// VDPBF16PS Z10, Z30, Z4
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xe2
+
+	// VDPBF16PS Z11, Z30, Z5
+	BYTE $0x62
+	BYTE $0xd2
+	BYTE $0x0e
+	BYTE $0x40
+	BYTE $0x52
+	BYTE $0xeb
+
+cols1Sum:
+	MOVQ          R14, DX
+	MOVQ          112(DI), AX
+	SHLQ          $0x02, AX
+	VEXTRACTF64X4 $0x01, Z0, Y6
+	VADDPS        Y6, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X6
+	VADDPS        X6, X0, X0
+	VPERMILPD     $0x01, X0, X6
+	VADDPS        X6, X0, X0
+	VMOVSHDUP     X0, X6
+	VADDSS        X6, X0, X0
+	VMOVSS        X0, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z1, Y6
+	VADDPS        Y6, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X6
+	VADDPS        X6, X1, X1
+	VPERMILPD     $0x01, X1, X6
+	VADDPS        X6, X1, X1
+	VMOVSHDUP     X1, X6
+	VADDSS        X6, X1, X1
+	VMOVSS        X1, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z2, Y6
+	VADDPS        Y6, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X6
+	VADDPS        X6, X2, X2
+	VPERMILPD     $0x01, X2, X6
+	VADDPS        X6, X2, X2
+	VMOVSHDUP     X2, X6
+	VADDSS        X6, X2, X2
+	VMOVSS        X2, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z3, Y6
+	VADDPS        Y6, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X6
+	VADDPS        X6, X3, X3
+	VPERMILPD     $0x01, X3, X6
+	VADDPS        X6, X3, X3
+	VMOVSHDUP     X3, X6
+	VADDSS        X6, X3, X3
+	VMOVSS        X3, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z4, Y6
+	VADDPS        Y6, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X6
+	VADDPS        X6, X4, X4
+	VPERMILPD     $0x01, X4, X6
+	VADDPS        X6, X4, X4
+	VMOVSHDUP     X4, X6
+	VADDSS        X6, X4, X4
+	VMOVSS        X4, (DX)
+	ADDQ          AX, DX
+	VEXTRACTF64X4 $0x01, Z5, Y6
+	VADDPS        Y6, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X6
+	VADDPS        X6, X5, X5
+	VPERMILPD     $0x01, X5, X6
+	VADDPS        X6, X5, X5
+	VMOVSHDUP     X5, X6
+	VADDSS        X6, X5, X5
+	VMOVSS        X5, (DX)
+	LEAQ          (R15)(R9*1), R15
+	ADDQ          $0x04, R14
+	SUBQ          $0x01, R12
+	JMP           cols1
+
+cols1End:
 	VZEROUPPER
 	RET
 
@@ -22716,13 +30515,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most133
+	MOVQ  $0x00000008, CX
+
+most133:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -22762,8 +30566,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most134
+	MOVQ $0x00000008, CX
+
+most134:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -22978,13 +30787,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most135
+	MOVQ  $0x00000008, CX
+
+most135:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -23040,8 +30854,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most136
+	MOVQ $0x00000008, CX
+
+most136:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -23268,13 +31087,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most137
+	MOVQ  $0x00000008, CX
+
+most137:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -23346,8 +31170,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most138
+	MOVQ $0x00000008, CX
+
+most138:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -23509,13 +31338,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most139
+	MOVQ  $0x00000008, CX
+
+most139:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -23603,8 +31437,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most140
+	MOVQ $0x00000008, CX
+
+most140:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -23792,13 +31631,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most141
+	MOVQ  $0x00000008, CX
+
+most141:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -23902,8 +31746,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most142
+	MOVQ $0x00000008, CX
+
+most142:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -24120,13 +31969,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x08
-	JLE        one
-	SUBQ       $0x08, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x08
+	JLE   one
+	SUBQ  $0x08, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x08
+	JLE   most143
+	MOVQ  $0x00000008, CX
+
+most143:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -24249,8 +32103,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most144
+	MOVQ $0x00000008, CX
+
+most144:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x02, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -24340,6 +32199,622 @@ lastOneStore:
 
 lastOneEnd:
 done:
+	VZEROUPPER
+	RET
+
+// func copyF32x256(s *byte)
+// Requires: AVX
+TEXT ·copyF32x256(SB), NOSPLIT, $0-8
+	MOVQ s+0(FP), DI
+	MOVQ 48(DI), R8
+	MOVQ 96(DI), R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most145
+	MOVQ $0x00000008, CX
+
+most145:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x02, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y15
+	MOVQ    R13, CX
+	SUBQ    $0x08, CX
+	JGE     positive146
+	XORL    CX, CX
+
+positive146:
+	CMPQ CX, $0x08
+	JLE  most147
+	MOVQ $0x00000008, CX
+
+most147:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x02, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y14
+	MOVQ    56(DI), AX
+	XORL    DX, DX
+	DIVQ    R13
+	MOVQ    DX, R11
+	MOVQ    R11, CX
+	CMPQ    CX, $0x08
+	JLE     most148
+	MOVQ    $0x00000008, CX
+
+most148:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x02, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y13
+	MOVQ    R11, CX
+	SUBQ    $0x08, CX
+	JGE     positive149
+	XORL    CX, CX
+
+positive149:
+	CMPQ CX, $0x08
+	JLE  most150
+	MOVQ $0x00000008, CX
+
+most150:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x02, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y12
+	MOVQ    24(DI), SI
+	MOVQ    (DI), DX
+	MOVQ    64(DI), R9
+	SHLQ    $0x02, R9
+	MOVQ    72(DI), R10
+	SHLQ    $0x02, R10
+	MOVQ    104(DI), R12
+	SHLQ    $0x02, R12
+	MOVQ    R13, R15
+	SHLQ    $0x02, R15
+
+row:
+	MOVQ SI, AX
+	MOVQ DX, BX
+	MOVQ 56(DI), CX
+	CMPQ R13, $0x10
+	JNE  narrow
+
+strip:
+	SUBQ    R13, CX
+	JL      rest
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ    $0x40, AX
+	ADDQ    R12, BX
+	JMP     strip
+
+narrow:
+	SUBQ       R13, CX
+	JL         rest
+	VMASKMOVPS (AX), Y15, Y0
+	VMASKMOVPS Y0, Y15, (BX)
+	CMPQ       R13, $0x08
+	JLE        narrowCopied
+	VMASKMOVPS 32(AX), Y14, Y1
+	VMASKMOVPS Y1, Y14, 32(BX)
+
+narrowCopied:
+	ADDQ R15, AX
+	ADDQ R12, BX
+	JMP  narrow
+
+rest:
+	TESTQ      R11, R11
+	JE         next
+	VMASKMOVPS (AX), Y13, Y0
+	VMASKMOVPS Y0, Y13, (BX)
+	CMPQ       R11, $0x08
+	JLE        restCopied
+	VMASKMOVPS 32(AX), Y12, Y1
+	VMASKMOVPS Y1, Y12, 32(BX)
+
+restCopied:
+next:
+	ADDQ R10, SI
+	ADDQ R9, DX
+	DECQ R8
+	JNE  row
+	VZEROUPPER
+	RET
+
+// func turnF32x256(s *byte)
+// Requires: AVX
+TEXT ·turnF32x256(SB), NOSPLIT, $0-8
+	MOVQ s+0(FP), DI
+	MOVQ 64(DI), R9
+	SHLQ $0x02, R9
+	MOVQ 80(DI), R10
+	SHLQ $0x02, R10
+	MOVQ 56(DI), R11
+	MOVQ 24(DI), R14
+	MOVQ (DI), R15
+
+columns:
+	MOVQ R14, SI
+	MOVQ R15, DX
+	MOVQ 88(DI), R12
+	MOVQ 48(DI), R8
+	CMPQ R11, $0x04
+	JL   edge
+
+full:
+	CMPQ      R12, $0x04
+	JL        rest
+	MOVQ      SI, BX
+	VMOVUPS   (BX), X0
+	ADDQ      R10, BX
+	VMOVUPS   (BX), X1
+	ADDQ      R10, BX
+	VMOVUPS   (BX), X2
+	ADDQ      R10, BX
+	VMOVUPS   (BX), X3
+	VUNPCKLPS X1, X0, X4
+	VUNPCKHPS X1, X0, X5
+	VUNPCKLPS X3, X2, X6
+	VUNPCKHPS X3, X2, X7
+	VUNPCKLPD X6, X4, X0
+	VUNPCKHPD X6, X4, X1
+	VUNPCKLPD X7, X5, X2
+	VUNPCKHPD X7, X5, X3
+	VMOVUPS   X0, (DX)
+	ADDQ      R9, DX
+	VMOVUPS   X1, (DX)
+	ADDQ      R9, DX
+	VMOVUPS   X2, (DX)
+	ADDQ      R9, DX
+	VMOVUPS   X3, (DX)
+	ADDQ      R9, DX
+	ADDQ      $0x10, SI
+	SUBQ      $0x04, R12
+	SUBQ      $0x04, R8
+	JMP       full
+
+rest:
+	TESTQ R8, R8
+	JE    next
+
+edge:
+	MOVQ R11, CX
+	CMPQ CX, $0x04
+	JLE  most151
+	MOVQ $0x00000004, CX
+
+most151:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x02, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y13
+	MOVQ    R12, CX
+	CMPQ    CX, $0x04
+	JLE     most152
+	MOVQ    $0x00000004, CX
+
+most152:
+	LEAQ       masks<>+32(SB), AX
+	SHLQ       $0x02, CX
+	SUBQ       CX, AX
+	VMOVUPS    (AX), Y15
+	MOVQ       SI, BX
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VMASKMOVPS (BX), X15, X0
+	ADDQ       R10, BX
+	CMPQ       R11, $0x01
+	JLE        edgeLoaded
+	VMASKMOVPS (BX), X15, X1
+	ADDQ       R10, BX
+	CMPQ       R11, $0x02
+	JLE        edgeLoaded
+	VMASKMOVPS (BX), X15, X2
+	ADDQ       R10, BX
+	CMPQ       R11, $0x03
+	JLE        edgeLoaded
+	VMASKMOVPS (BX), X15, X3
+
+edgeLoaded:
+	VUNPCKLPS  X1, X0, X4
+	VUNPCKHPS  X1, X0, X5
+	VUNPCKLPS  X3, X2, X6
+	VUNPCKHPS  X3, X2, X7
+	VUNPCKLPD  X6, X4, X0
+	VUNPCKHPD  X6, X4, X1
+	VUNPCKLPD  X7, X5, X2
+	VUNPCKHPD  X7, X5, X3
+	VMASKMOVPS X0, X13, (DX)
+	ADDQ       R9, DX
+	CMPQ       R8, $0x01
+	JLE        edgeStored
+	VMASKMOVPS X1, X13, (DX)
+	ADDQ       R9, DX
+	CMPQ       R8, $0x02
+	JLE        edgeStored
+	VMASKMOVPS X2, X13, (DX)
+	ADDQ       R9, DX
+	CMPQ       R8, $0x03
+	JLE        edgeStored
+	VMASKMOVPS X3, X13, (DX)
+	ADDQ       R9, DX
+
+edgeStored:
+	ADDQ $0x10, SI
+	SUBQ $0x04, R12
+	SUBQ $0x04, R8
+	JG   edge
+
+next:
+	IMUL3Q $0x04, R10, AX
+	ADDQ   AX, R14
+	ADDQ   $0x10, R15
+	SUBQ   $0x04, R11
+	JG     columns
+	VZEROUPPER
+	RET
+
+// func dotsF32x256m1(x *byte)
+// Requires: AVX, FMA3
+TEXT ·dotsF32x256m1(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x07, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most153
+	MOVQ $0x00000008, CX
+
+most153:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x02, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y15
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS     (SI), Y4
+	VMOVUPS     (DX), Y5
+	VFMADD231PS Y4, Y5, Y0
+	VMOVUPS     (DX)(R9*1), Y5
+	VFMADD231PS Y4, Y5, Y1
+	VMOVUPS     (DX)(R9*2), Y5
+	VFMADD231PS Y4, Y5, Y2
+	VMOVUPS     (DX)(R10*1), Y5
+	VFMADD231PS Y4, Y5, Y3
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DX
+	SUBQ        $0x08, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMASKMOVPS  (SI), Y15, Y4
+	VMASKMOVPS  (DX), Y15, Y5
+	VFMADD231PS Y4, Y5, Y0
+	VMASKMOVPS  (DX)(R9*1), Y15, Y5
+	VFMADD231PS Y4, Y5, Y1
+	VMASKMOVPS  (DX)(R9*2), Y15, Y5
+	VFMADD231PS Y4, Y5, Y2
+	VMASKMOVPS  (DX)(R10*1), Y15, Y5
+	VFMADD231PS Y4, Y5, Y3
+
+cols4Sum:
+	MOVQ         R14, DX
+	MOVQ         112(DI), AX
+	SHLQ         $0x02, AX
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X0
+	VPERMILPD    $0x01, X0, X4
+	VADDPS       X4, X0, X0
+	VMOVSHDUP    X0, X4
+	VADDSS       X4, X0, X0
+	VMOVSS       X0, (DX)
+	VEXTRACTF128 $0x01, Y1, X4
+	VADDPS       X4, X1, X1
+	VPERMILPD    $0x01, X1, X4
+	VADDPS       X4, X1, X1
+	VMOVSHDUP    X1, X4
+	VADDSS       X4, X1, X1
+	VMOVSS       X1, 4(DX)
+	VEXTRACTF128 $0x01, Y2, X4
+	VADDPS       X4, X2, X2
+	VPERMILPD    $0x01, X2, X4
+	VADDPS       X4, X2, X2
+	VMOVSHDUP    X2, X4
+	VADDSS       X4, X2, X2
+	VMOVSS       X2, 8(DX)
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VPERMILPD    $0x01, X3, X4
+	VADDPS       X4, X3, X3
+	VMOVSHDUP    X3, X4
+	VADDSS       X4, X3, X3
+	VMOVSS       X3, 12(DX)
+	LEAQ         (R15)(R9*4), R15
+	ADDQ         $0x10, R14
+	SUBQ         $0x04, R12
+	JMP          cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VXORPS Y0, Y0, Y0
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS     (SI), Y1
+	VMOVUPS     (DX), Y2
+	VFMADD231PS Y1, Y2, Y0
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DX
+	SUBQ        $0x08, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMASKMOVPS  (SI), Y15, Y1
+	VMASKMOVPS  (DX), Y15, Y2
+	VFMADD231PS Y1, Y2, Y0
+
+cols1Sum:
+	MOVQ         R14, DX
+	MOVQ         112(DI), AX
+	SHLQ         $0x02, AX
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (DX)
+	LEAQ         (R15)(R9*1), R15
+	ADDQ         $0x04, R14
+	SUBQ         $0x01, R12
+	JMP          cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsF32x256m2(x *byte)
+// Requires: AVX, FMA3
+TEXT ·dotsF32x256m2(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x02, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x02, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x07, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x08
+	JLE  most154
+	MOVQ $0x00000008, CX
+
+most154:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x02, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y15
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPS     (SI), Y8
+	VMOVUPS     (SI)(R8*1), Y9
+	VMOVUPS     (DX), Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y4
+	VMOVUPS     (DX)(R9*1), Y10
+	VFMADD231PS Y8, Y10, Y1
+	VFMADD231PS Y9, Y10, Y5
+	VMOVUPS     (DX)(R9*2), Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y6
+	VMOVUPS     (DX)(R10*1), Y10
+	VFMADD231PS Y8, Y10, Y3
+	VFMADD231PS Y9, Y10, Y7
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DX
+	SUBQ        $0x08, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMASKMOVPS  (SI), Y15, Y8
+	VMASKMOVPS  (SI)(R8*1), Y15, Y9
+	VMASKMOVPS  (DX), Y15, Y10
+	VFMADD231PS Y8, Y10, Y0
+	VFMADD231PS Y9, Y10, Y4
+	VMASKMOVPS  (DX)(R9*1), Y15, Y10
+	VFMADD231PS Y8, Y10, Y1
+	VFMADD231PS Y9, Y10, Y5
+	VMASKMOVPS  (DX)(R9*2), Y15, Y10
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y9, Y10, Y6
+	VMASKMOVPS  (DX)(R10*1), Y15, Y10
+	VFMADD231PS Y8, Y10, Y3
+	VFMADD231PS Y9, Y10, Y7
+
+cols4Sum:
+	MOVQ         R14, DX
+	MOVQ         112(DI), AX
+	SHLQ         $0x02, AX
+	VEXTRACTF128 $0x01, Y0, X8
+	VADDPS       X8, X0, X0
+	VPERMILPD    $0x01, X0, X8
+	VADDPS       X8, X0, X0
+	VMOVSHDUP    X0, X8
+	VADDSS       X8, X0, X0
+	VMOVSS       X0, (DX)
+	VEXTRACTF128 $0x01, Y1, X8
+	VADDPS       X8, X1, X1
+	VPERMILPD    $0x01, X1, X8
+	VADDPS       X8, X1, X1
+	VMOVSHDUP    X1, X8
+	VADDSS       X8, X1, X1
+	VMOVSS       X1, 4(DX)
+	VEXTRACTF128 $0x01, Y2, X8
+	VADDPS       X8, X2, X2
+	VPERMILPD    $0x01, X2, X8
+	VADDPS       X8, X2, X2
+	VMOVSHDUP    X2, X8
+	VADDSS       X8, X2, X2
+	VMOVSS       X2, 8(DX)
+	VEXTRACTF128 $0x01, Y3, X8
+	VADDPS       X8, X3, X3
+	VPERMILPD    $0x01, X3, X8
+	VADDPS       X8, X3, X3
+	VMOVSHDUP    X3, X8
+	VADDSS       X8, X3, X3
+	VMOVSS       X3, 12(DX)
+	ADDQ         AX, DX
+	VEXTRACTF128 $0x01, Y4, X8
+	VADDPS       X8, X4, X4
+	VPERMILPD    $0x01, X4, X8
+	VADDPS       X8, X4, X4
+	VMOVSHDUP    X4, X8
+	VADDSS       X8, X4, X4
+	VMOVSS       X4, (DX)
+	VEXTRACTF128 $0x01, Y5, X8
+	VADDPS       X8, X5, X5
+	VPERMILPD    $0x01, X5, X8
+	VADDPS       X8, X5, X5
+	VMOVSHDUP    X5, X8
+	VADDSS       X8, X5, X5
+	VMOVSS       X5, 4(DX)
+	VEXTRACTF128 $0x01, Y6, X8
+	VADDPS       X8, X6, X6
+	VPERMILPD    $0x01, X6, X8
+	VADDPS       X8, X6, X6
+	VMOVSHDUP    X6, X8
+	VADDSS       X8, X6, X6
+	VMOVSS       X6, 8(DX)
+	VEXTRACTF128 $0x01, Y7, X8
+	VADDPS       X8, X7, X7
+	VPERMILPD    $0x01, X7, X8
+	VADDPS       X8, X7, X7
+	VMOVSHDUP    X7, X8
+	VADDSS       X8, X7, X7
+	VMOVSS       X7, 12(DX)
+	LEAQ         (R15)(R9*4), R15
+	ADDQ         $0x10, R14
+	SUBQ         $0x04, R12
+	JMP          cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x08, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPS     (SI), Y2
+	VMOVUPS     (SI)(R8*1), Y3
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y2, Y4, Y0
+	VFMADD231PS Y3, Y4, Y1
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DX
+	SUBQ        $0x08, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMASKMOVPS  (SI), Y15, Y2
+	VMASKMOVPS  (SI)(R8*1), Y15, Y3
+	VMASKMOVPS  (DX), Y15, Y4
+	VFMADD231PS Y2, Y4, Y0
+	VFMADD231PS Y3, Y4, Y1
+
+cols1Sum:
+	MOVQ         R14, DX
+	MOVQ         112(DI), AX
+	SHLQ         $0x02, AX
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X0
+	VPERMILPD    $0x01, X0, X2
+	VADDPS       X2, X0, X0
+	VMOVSHDUP    X0, X2
+	VADDSS       X2, X0, X0
+	VMOVSS       X0, (DX)
+	ADDQ         AX, DX
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X2, X1, X1
+	VPERMILPD    $0x01, X1, X2
+	VADDPS       X2, X1, X1
+	VMOVSHDUP    X1, X2
+	VADDSS       X2, X1, X1
+	VMOVSS       X1, (DX)
+	LEAQ         (R15)(R9*1), R15
+	ADDQ         $0x04, R14
+	SUBQ         $0x01, R12
+	JMP          cols1
+
+cols1End:
 	VZEROUPPER
 	RET
 
@@ -24521,13 +32996,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x04
-	JLE        one
-	SUBQ       $0x04, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x04
+	JLE   one
+	SUBQ  $0x04, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x04
+	JLE   most155
+	MOVQ  $0x00000004, CX
+
+most155:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -24567,8 +33047,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most156
+	MOVQ $0x00000004, CX
+
+most156:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -24783,13 +33268,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x04
-	JLE        one
-	SUBQ       $0x04, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x04
+	JLE   one
+	SUBQ  $0x04, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x04
+	JLE   most157
+	MOVQ  $0x00000004, CX
+
+most157:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -24845,8 +33335,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most158
+	MOVQ $0x00000004, CX
+
+most158:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -25073,13 +33568,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x04
-	JLE        one
-	SUBQ       $0x04, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x04
+	JLE   one
+	SUBQ  $0x04, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x04
+	JLE   most159
+	MOVQ  $0x00000004, CX
+
+most159:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -25151,8 +33651,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most160
+	MOVQ $0x00000004, CX
+
+most160:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -25314,13 +33819,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x04
-	JLE        one
-	SUBQ       $0x04, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x04
+	JLE   one
+	SUBQ  $0x04, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x04
+	JLE   most161
+	MOVQ  $0x00000004, CX
+
+most161:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -25408,8 +33918,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most162
+	MOVQ $0x00000004, CX
+
+most162:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -25597,13 +34112,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x04
-	JLE        one
-	SUBQ       $0x04, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x04
+	JLE   one
+	SUBQ  $0x04, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x04
+	JLE   most163
+	MOVQ  $0x00000004, CX
+
+most163:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -25707,8 +34227,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most164
+	MOVQ $0x00000004, CX
+
+most164:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -25925,13 +34450,18 @@ fullEnd:
 	JMP  narrow
 
 last:
-	TESTQ      R13, R13
-	JE         done
-	CMPQ       R13, $0x04
-	JLE        one
-	SUBQ       $0x04, R13
+	TESTQ R13, R13
+	JE    done
+	CMPQ  R13, $0x04
+	JLE   one
+	SUBQ  $0x04, R13
+	MOVQ  R13, CX
+	CMPQ  CX, $0x04
+	JLE   most165
+	MOVQ  $0x00000004, CX
+
+most165:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -26054,8 +34584,13 @@ lastTwoEnd:
 	JMP done
 
 one:
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most166
+	MOVQ $0x00000004, CX
+
+most166:
 	LEAQ       masks<>+32(SB), AX
-	MOVQ       R13, CX
 	SHLQ       $0x03, CX
 	SUBQ       CX, AX
 	VMOVUPS    (AX), Y15
@@ -26145,6 +34680,592 @@ lastOneStore:
 
 lastOneEnd:
 done:
+	VZEROUPPER
+	RET
+
+// func copyF64x256(s *byte)
+// Requires: AVX
+TEXT ·copyF64x256(SB), NOSPLIT, $0-8
+	MOVQ s+0(FP), DI
+	MOVQ 48(DI), R8
+	MOVQ 96(DI), R13
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most167
+	MOVQ $0x00000004, CX
+
+most167:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x03, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y15
+	MOVQ    R13, CX
+	SUBQ    $0x04, CX
+	JGE     positive168
+	XORL    CX, CX
+
+positive168:
+	CMPQ CX, $0x04
+	JLE  most169
+	MOVQ $0x00000004, CX
+
+most169:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x03, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y14
+	MOVQ    56(DI), AX
+	XORL    DX, DX
+	DIVQ    R13
+	MOVQ    DX, R11
+	MOVQ    R11, CX
+	CMPQ    CX, $0x04
+	JLE     most170
+	MOVQ    $0x00000004, CX
+
+most170:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x03, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y13
+	MOVQ    R11, CX
+	SUBQ    $0x04, CX
+	JGE     positive171
+	XORL    CX, CX
+
+positive171:
+	CMPQ CX, $0x04
+	JLE  most172
+	MOVQ $0x00000004, CX
+
+most172:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x03, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y12
+	MOVQ    24(DI), SI
+	MOVQ    (DI), DX
+	MOVQ    64(DI), R9
+	SHLQ    $0x03, R9
+	MOVQ    72(DI), R10
+	SHLQ    $0x03, R10
+	MOVQ    104(DI), R12
+	SHLQ    $0x03, R12
+	MOVQ    R13, R15
+	SHLQ    $0x03, R15
+
+row:
+	MOVQ SI, AX
+	MOVQ DX, BX
+	MOVQ 56(DI), CX
+	CMPQ R13, $0x08
+	JNE  narrow
+
+strip:
+	SUBQ    R13, CX
+	JL      rest
+	VMOVUPD (AX), Y0
+	VMOVUPD 32(AX), Y1
+	VMOVUPD Y0, (BX)
+	VMOVUPD Y1, 32(BX)
+	ADDQ    $0x40, AX
+	ADDQ    R12, BX
+	JMP     strip
+
+narrow:
+	SUBQ       R13, CX
+	JL         rest
+	VMASKMOVPD (AX), Y15, Y0
+	VMASKMOVPD Y0, Y15, (BX)
+	CMPQ       R13, $0x04
+	JLE        narrowCopied
+	VMASKMOVPD 32(AX), Y14, Y1
+	VMASKMOVPD Y1, Y14, 32(BX)
+
+narrowCopied:
+	ADDQ R15, AX
+	ADDQ R12, BX
+	JMP  narrow
+
+rest:
+	TESTQ      R11, R11
+	JE         next
+	VMASKMOVPD (AX), Y13, Y0
+	VMASKMOVPD Y0, Y13, (BX)
+	CMPQ       R11, $0x04
+	JLE        restCopied
+	VMASKMOVPD 32(AX), Y12, Y1
+	VMASKMOVPD Y1, Y12, 32(BX)
+
+restCopied:
+next:
+	ADDQ R10, SI
+	ADDQ R9, DX
+	DECQ R8
+	JNE  row
+	VZEROUPPER
+	RET
+
+// func turnF64x256(s *byte)
+// Requires: AVX
+TEXT ·turnF64x256(SB), NOSPLIT, $0-8
+	MOVQ s+0(FP), DI
+	MOVQ 64(DI), R9
+	SHLQ $0x03, R9
+	MOVQ 80(DI), R10
+	SHLQ $0x03, R10
+	MOVQ 56(DI), R11
+	MOVQ 24(DI), R14
+	MOVQ (DI), R15
+
+columns:
+	MOVQ R14, SI
+	MOVQ R15, DX
+	MOVQ 88(DI), R12
+	MOVQ 48(DI), R8
+	CMPQ R11, $0x04
+	JL   edge
+
+full:
+	CMPQ       R12, $0x04
+	JL         rest
+	MOVQ       SI, BX
+	VMOVUPD    (BX), Y0
+	ADDQ       R10, BX
+	VMOVUPD    (BX), Y1
+	ADDQ       R10, BX
+	VMOVUPD    (BX), Y2
+	ADDQ       R10, BX
+	VMOVUPD    (BX), Y3
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y5
+	VUNPCKLPD  Y3, Y2, Y6
+	VUNPCKHPD  Y3, Y2, Y7
+	VPERM2F128 $0x20, Y6, Y4, Y0
+	VPERM2F128 $0x31, Y6, Y4, Y2
+	VPERM2F128 $0x20, Y7, Y5, Y1
+	VPERM2F128 $0x31, Y7, Y5, Y3
+	VMOVUPD    Y0, (DX)
+	ADDQ       R9, DX
+	VMOVUPD    Y1, (DX)
+	ADDQ       R9, DX
+	VMOVUPD    Y2, (DX)
+	ADDQ       R9, DX
+	VMOVUPD    Y3, (DX)
+	ADDQ       R9, DX
+	ADDQ       $0x20, SI
+	SUBQ       $0x04, R12
+	SUBQ       $0x04, R8
+	JMP        full
+
+rest:
+	TESTQ R8, R8
+	JE    next
+
+edge:
+	MOVQ R11, CX
+	CMPQ CX, $0x04
+	JLE  most173
+	MOVQ $0x00000004, CX
+
+most173:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x03, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y13
+	MOVQ    R12, CX
+	CMPQ    CX, $0x04
+	JLE     most174
+	MOVQ    $0x00000004, CX
+
+most174:
+	LEAQ       masks<>+32(SB), AX
+	SHLQ       $0x03, CX
+	SUBQ       CX, AX
+	VMOVUPS    (AX), Y15
+	MOVQ       SI, BX
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VMASKMOVPD (BX), Y15, Y0
+	ADDQ       R10, BX
+	CMPQ       R11, $0x01
+	JLE        edgeLoaded
+	VMASKMOVPD (BX), Y15, Y1
+	ADDQ       R10, BX
+	CMPQ       R11, $0x02
+	JLE        edgeLoaded
+	VMASKMOVPD (BX), Y15, Y2
+	ADDQ       R10, BX
+	CMPQ       R11, $0x03
+	JLE        edgeLoaded
+	VMASKMOVPD (BX), Y15, Y3
+
+edgeLoaded:
+	VUNPCKLPD  Y1, Y0, Y4
+	VUNPCKHPD  Y1, Y0, Y5
+	VUNPCKLPD  Y3, Y2, Y6
+	VUNPCKHPD  Y3, Y2, Y7
+	VPERM2F128 $0x20, Y6, Y4, Y0
+	VPERM2F128 $0x31, Y6, Y4, Y2
+	VPERM2F128 $0x20, Y7, Y5, Y1
+	VPERM2F128 $0x31, Y7, Y5, Y3
+	VMASKMOVPD Y0, Y13, (DX)
+	ADDQ       R9, DX
+	CMPQ       R8, $0x01
+	JLE        edgeStored
+	VMASKMOVPD Y1, Y13, (DX)
+	ADDQ       R9, DX
+	CMPQ       R8, $0x02
+	JLE        edgeStored
+	VMASKMOVPD Y2, Y13, (DX)
+	ADDQ       R9, DX
+	CMPQ       R8, $0x03
+	JLE        edgeStored
+	VMASKMOVPD Y3, Y13, (DX)
+	ADDQ       R9, DX
+
+edgeStored:
+	ADDQ $0x20, SI
+	SUBQ $0x04, R12
+	SUBQ $0x04, R8
+	JG   edge
+
+next:
+	IMUL3Q $0x04, R10, AX
+	ADDQ   AX, R14
+	ADDQ   $0x20, R15
+	SUBQ   $0x04, R11
+	JG     columns
+	VZEROUPPER
+	RET
+
+// func dotsF64x256m1(x *byte)
+// Requires: AVX, FMA3
+TEXT ·dotsF64x256m1(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x03, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x03, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x03, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most175
+	MOVQ $0x00000004, CX
+
+most175:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x03, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y15
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x04, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPD     (SI), Y4
+	VMOVUPD     (DX), Y5
+	VFMADD231PD Y4, Y5, Y0
+	VMOVUPD     (DX)(R9*1), Y5
+	VFMADD231PD Y4, Y5, Y1
+	VMOVUPD     (DX)(R9*2), Y5
+	VFMADD231PD Y4, Y5, Y2
+	VMOVUPD     (DX)(R10*1), Y5
+	VFMADD231PD Y4, Y5, Y3
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DX
+	SUBQ        $0x04, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMASKMOVPD  (SI), Y15, Y4
+	VMASKMOVPD  (DX), Y15, Y5
+	VFMADD231PD Y4, Y5, Y0
+	VMASKMOVPD  (DX)(R9*1), Y15, Y5
+	VFMADD231PD Y4, Y5, Y1
+	VMASKMOVPD  (DX)(R9*2), Y15, Y5
+	VFMADD231PD Y4, Y5, Y2
+	VMASKMOVPD  (DX)(R10*1), Y15, Y5
+	VFMADD231PD Y4, Y5, Y3
+
+cols4Sum:
+	MOVQ         R14, DX
+	MOVQ         112(DI), AX
+	SHLQ         $0x03, AX
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPD       X4, X0, X0
+	VPERMILPD    $0x01, X0, X4
+	VADDPD       X4, X0, X0
+	VMOVSD       X0, (DX)
+	VEXTRACTF128 $0x01, Y1, X4
+	VADDPD       X4, X1, X1
+	VPERMILPD    $0x01, X1, X4
+	VADDPD       X4, X1, X1
+	VMOVSD       X1, 8(DX)
+	VEXTRACTF128 $0x01, Y2, X4
+	VADDPD       X4, X2, X2
+	VPERMILPD    $0x01, X2, X4
+	VADDPD       X4, X2, X2
+	VMOVSD       X2, 16(DX)
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPD       X4, X3, X3
+	VPERMILPD    $0x01, X3, X4
+	VADDPD       X4, X3, X3
+	VMOVSD       X3, 24(DX)
+	LEAQ         (R15)(R9*4), R15
+	ADDQ         $0x20, R14
+	SUBQ         $0x04, R12
+	JMP          cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VXORPS Y0, Y0, Y0
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x04, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPD     (SI), Y1
+	VMOVUPD     (DX), Y2
+	VFMADD231PD Y1, Y2, Y0
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DX
+	SUBQ        $0x04, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMASKMOVPD  (SI), Y15, Y1
+	VMASKMOVPD  (DX), Y15, Y2
+	VFMADD231PD Y1, Y2, Y0
+
+cols1Sum:
+	MOVQ         R14, DX
+	MOVQ         112(DI), AX
+	SHLQ         $0x03, AX
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPD       X1, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VADDPD       X1, X0, X0
+	VMOVSD       X0, (DX)
+	LEAQ         (R15)(R9*1), R15
+	ADDQ         $0x08, R14
+	SUBQ         $0x01, R12
+	JMP          cols1
+
+cols1End:
+	VZEROUPPER
+	RET
+
+// func dotsF64x256m2(x *byte)
+// Requires: AVX, FMA3
+TEXT ·dotsF64x256m2(SB), NOSPLIT, $0-8
+	MOVQ x+0(FP), DI
+	MOVQ 96(DI), R8
+	SHLQ $0x03, R8
+	MOVQ 104(DI), R9
+	SHLQ $0x03, R9
+	LEAQ (R9)(R9*2), R10
+	LEAQ (R8)(R8*2), R11
+	MOVQ 80(DI), R12
+	MOVQ 24(DI), R15
+	MOVQ 48(DI), R14
+	MOVQ 88(DI), R13
+	ANDQ $0x03, R13
+	MOVQ R13, CX
+	CMPQ CX, $0x04
+	JLE  most176
+	MOVQ $0x00000004, CX
+
+most176:
+	LEAQ    masks<>+32(SB), AX
+	SHLQ    $0x03, CX
+	SUBQ    CX, AX
+	VMOVUPS (AX), Y15
+
+cols4:
+	CMPQ   R12, $0x04
+	JL     cols4End
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x04, CX
+	JL     cols4Rest
+
+cols4Term:
+	VMOVUPD     (SI), Y8
+	VMOVUPD     (SI)(R8*1), Y9
+	VMOVUPD     (DX), Y10
+	VFMADD231PD Y8, Y10, Y0
+	VFMADD231PD Y9, Y10, Y4
+	VMOVUPD     (DX)(R9*1), Y10
+	VFMADD231PD Y8, Y10, Y1
+	VFMADD231PD Y9, Y10, Y5
+	VMOVUPD     (DX)(R9*2), Y10
+	VFMADD231PD Y8, Y10, Y2
+	VFMADD231PD Y9, Y10, Y6
+	VMOVUPD     (DX)(R10*1), Y10
+	VFMADD231PD Y8, Y10, Y3
+	VFMADD231PD Y9, Y10, Y7
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DX
+	SUBQ        $0x04, CX
+	JGE         cols4Term
+
+cols4Rest:
+	TESTQ       R13, R13
+	JE          cols4Sum
+	VMASKMOVPD  (SI), Y15, Y8
+	VMASKMOVPD  (SI)(R8*1), Y15, Y9
+	VMASKMOVPD  (DX), Y15, Y10
+	VFMADD231PD Y8, Y10, Y0
+	VFMADD231PD Y9, Y10, Y4
+	VMASKMOVPD  (DX)(R9*1), Y15, Y10
+	VFMADD231PD Y8, Y10, Y1
+	VFMADD231PD Y9, Y10, Y5
+	VMASKMOVPD  (DX)(R9*2), Y15, Y10
+	VFMADD231PD Y8, Y10, Y2
+	VFMADD231PD Y9, Y10, Y6
+	VMASKMOVPD  (DX)(R10*1), Y15, Y10
+	VFMADD231PD Y8, Y10, Y3
+	VFMADD231PD Y9, Y10, Y7
+
+cols4Sum:
+	MOVQ         R14, DX
+	MOVQ         112(DI), AX
+	SHLQ         $0x03, AX
+	VEXTRACTF128 $0x01, Y0, X8
+	VADDPD       X8, X0, X0
+	VPERMILPD    $0x01, X0, X8
+	VADDPD       X8, X0, X0
+	VMOVSD       X0, (DX)
+	VEXTRACTF128 $0x01, Y1, X8
+	VADDPD       X8, X1, X1
+	VPERMILPD    $0x01, X1, X8
+	VADDPD       X8, X1, X1
+	VMOVSD       X1, 8(DX)
+	VEXTRACTF128 $0x01, Y2, X8
+	VADDPD       X8, X2, X2
+	VPERMILPD    $0x01, X2, X8
+	VADDPD       X8, X2, X2
+	VMOVSD       X2, 16(DX)
+	VEXTRACTF128 $0x01, Y3, X8
+	VADDPD       X8, X3, X3
+	VPERMILPD    $0x01, X3, X8
+	VADDPD       X8, X3, X3
+	VMOVSD       X3, 24(DX)
+	ADDQ         AX, DX
+	VEXTRACTF128 $0x01, Y4, X8
+	VADDPD       X8, X4, X4
+	VPERMILPD    $0x01, X4, X8
+	VADDPD       X8, X4, X4
+	VMOVSD       X4, (DX)
+	VEXTRACTF128 $0x01, Y5, X8
+	VADDPD       X8, X5, X5
+	VPERMILPD    $0x01, X5, X8
+	VADDPD       X8, X5, X5
+	VMOVSD       X5, 8(DX)
+	VEXTRACTF128 $0x01, Y6, X8
+	VADDPD       X8, X6, X6
+	VPERMILPD    $0x01, X6, X8
+	VADDPD       X8, X6, X6
+	VMOVSD       X6, 16(DX)
+	VEXTRACTF128 $0x01, Y7, X8
+	VADDPD       X8, X7, X7
+	VPERMILPD    $0x01, X7, X8
+	VADDPD       X8, X7, X7
+	VMOVSD       X7, 24(DX)
+	LEAQ         (R15)(R9*4), R15
+	ADDQ         $0x20, R14
+	SUBQ         $0x04, R12
+	JMP          cols4
+
+cols4End:
+cols1:
+	CMPQ   R12, $0x01
+	JL     cols1End
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   (DI), SI
+	MOVQ   R15, DX
+	MOVQ   88(DI), CX
+	SUBQ   $0x04, CX
+	JL     cols1Rest
+
+cols1Term:
+	VMOVUPD     (SI), Y2
+	VMOVUPD     (SI)(R8*1), Y3
+	VMOVUPD     (DX), Y4
+	VFMADD231PD Y2, Y4, Y0
+	VFMADD231PD Y3, Y4, Y1
+	ADDQ        $0x20, SI
+	ADDQ        $0x20, DX
+	SUBQ        $0x04, CX
+	JGE         cols1Term
+
+cols1Rest:
+	TESTQ       R13, R13
+	JE          cols1Sum
+	VMASKMOVPD  (SI), Y15, Y2
+	VMASKMOVPD  (SI)(R8*1), Y15, Y3
+	VMASKMOVPD  (DX), Y15, Y4
+	VFMADD231PD Y2, Y4, Y0
+	VFMADD231PD Y3, Y4, Y1
+
+cols1Sum:
+	MOVQ         R14, DX
+	MOVQ         112(DI), AX
+	SHLQ         $0x03, AX
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPD       X2, X0, X0
+	VPERMILPD    $0x01, X0, X2
+	VADDPD       X2, X0, X0
+	VMOVSD       X0, (DX)
+	ADDQ         AX, DX
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPD       X2, X1, X1
+	VPERMILPD    $0x01, X1, X2
+	VADDPD       X2, X1, X1
+	VMOVSD       X1, (DX)
+	LEAQ         (R15)(R9*1), R15
+	ADDQ         $0x08, R14
+	SUBQ         $0x01, R12
+	JMP          cols1
+
+cols1End:
 	VZEROUPPER
 	RET
 

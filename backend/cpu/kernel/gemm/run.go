@@ -118,8 +118,7 @@ func (r *runner[T]) packB(w *worker[T], dst []T, product, k0, k1, n0, n1 int) {
 // block computes rows m0 on and columns n0 to n1 of a product, over the terms of a pass.
 func (r *runner[T]) block(w *worker[T], product, m0, n0, n1 int, p *pass) {
 	m1 := min(m0+r.mb, r.m)
-	nr, terms := r.kernels.nr, r.kernels.terms()
-	x := &w.panel
+	nr, x := r.kernels.nr, &w.panel
 	*x = panel[T]{aRow: r.a.Row, aK: r.a.Col, cRow: r.c.Row, n: n1 - n0}
 	out := r.out[r.cOff[product]+m0*r.c.Row+n0*r.c.Col:]
 	if r.tile {
@@ -140,21 +139,8 @@ func (r *runner[T]) block(w *worker[T], product, m0, n0, n1 int, p *pass) {
 		case bShared:
 			x.b, x.bK, x.bStrip = r.scratch[(k0-p.k0)*ceil(p.n1-p.n0, nr)*nr+(n0-p.n0)*x.k:], nr, nr*x.k
 		}
-		if r.aCopy && !r.aRows {
-			r.packA(w, product, m0, m1, k0, k1)
-		}
-		step := r.panelRows(m1 - m0)
-		for from := m0; from < m1; from += step {
-			x.m = min(step, m1-from)
-			x.a, x.aRow = r.left[r.aOff[product]+from*r.a.Row+k0*terms*r.a.Col:], r.a.Row
-			switch {
-			case r.aRows:
-				r.copyRows(w, x)
-			case r.aCopy:
-				x.a, x.aRow, x.aK = w.a[(from-m0)*x.k:], 1, step
-			}
-			x.c = out[(from-m0)*x.cRow:]
-			r.kernels.panel(x)
+		for i := m0; i < m1; i += r.ma {
+			r.panels(w, product, i, min(i+r.ma, m1), k0, k1, out[(i-m0)*x.cRow:])
 		}
 	}
 	if r.tile {
@@ -165,25 +151,53 @@ func (r *runner[T]) block(w *worker[T], product, m0, n0, n1 int, p *pass) {
 	}
 }
 
+// panels multiplies rows m0 to m1, by panels, with the B of the worker's panel.
+func (r *runner[T]) panels(w *worker[T], product, m0, m1, k0, k1 int, out []T) {
+	x := &w.panel
+	// Panels of about as many rows each.
+	step := ceil(m1-m0, ceil(m1-m0, r.kernels.mr))
+	packed := r.aCopy && !r.aRows
+	if packed {
+		r.packA(w, product, step, m0, m1, k0, k1)
+		x.aRow, x.aK = 1, step
+	}
+	left := r.left[r.aOff[product]+k0*r.kernels.terms()*r.a.Col:]
+	for i := m0; i < m1; i += step {
+		x.m = min(step, m1-i)
+		switch {
+		case packed:
+			x.a = w.a[(i-m0)*x.k:]
+		case r.aRows:
+			r.copyRows(w, left[i*r.a.Row:], k0)
+		default:
+			x.a = left[i*r.a.Row:]
+		}
+		x.c = out[(i-m0)*x.cRow:]
+		r.kernels.panel(x)
+	}
+}
+
 // copyRows copies a panel of A, whose rows are contiguous, into the worker's scratch and points the panel there.
-func (r *runner[T]) copyRows(w *worker[T], x *panel[T]) {
-	stride := r.aStride()
-	for i := range x.m {
-		copy(w.a[i*stride:i*stride+x.k], x.a[i*r.a.Row:])
+func (r *runner[T]) copyRows(w *worker[T], src []T, k0 int) {
+	stride, x := r.aStride(), &w.panel
+	if r.kernels.pairs {
+		w.strip = strip[T]{dst: w.a, src: src, rows: x.m, cols: min(2*(k0+x.k), r.spec.K) - 2*k0, dstRow: stride, rowStride: r.a.Row}
+		r.kernels.round(&w.strip)
+	} else {
+		for i := range x.m {
+			copy(w.a[i*stride:i*stride+x.k], src[i*r.a.Row:])
+		}
 	}
 	x.a, x.aRow, x.aK = w.a, stride, 1
 }
 
-// packA packs rows m0 to m1 of terms k0 to k1 into the worker's scratch, panel after panel, each term's rows together.
-func (r *runner[T]) packA(w *worker[T], product, m0, m1, k0, k1 int) {
-	mr, terms := r.panelRows(m1-m0), r.kernels.terms()
+// packA packs rows m0 to m1 of terms k0 to k1 into the worker's scratch: panels of mr rows, in each the rows of a term together.
+func (r *runner[T]) packA(w *worker[T], product, mr, m0, m1, k0, k1 int) {
+	terms := r.kernels.terms()
 	w.strip = strip[T]{dst: w.a, src: r.left[r.aOff[product]+m0*r.a.Row+k0*terms*r.a.Col:], rows: k1 - k0, cols: m1 - m0, dstRow: mr,
 		rowStride: r.a.Col, colStride: r.a.Row, terms: min(k1*terms, r.spec.K) - k0*terms, width: mr, dstStrip: (k1 - k0) * mr}
 	r.pack(&w.strip)
 }
-
-// panelRows is how many rows the panels have into which a block is cut: all about as many.
-func (r *runner[T]) panelRows(rows int) int { return ceil(rows, ceil(rows, r.kernels.mr)) }
 
 // scatter moves or adds a block of C from scratch to its place.
 func (r *runner[T]) scatter(tile []T, product, m0, m1, n0, n1 int, add bool) {

@@ -26,101 +26,137 @@ func (k kind) peak() {
 	RET()
 }
 
-// dots writes the kernel for one to three rows: four columns of B at a time, then one, vectors along k.
-func (k kind) dots() {
-	if !k.zmm {
-		return
+// dots writes the kernel for m rows: four columns of B at a time, then one, vectors along k.
+func (k kind) dots(m int) {
+	TEXT(fmt.Sprintf("dots%sm%d", k.name, m), NOSPLIT, "func(x *byte)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("dots%sm%d multiplies %d contiguous rows by contiguous columns; x is a *dots.", k.name, m, m))
+	Load(Param("x"), reg.RDI)
+	k.scaled(dotsARow, reg.R8)
+	k.scaled(dotsBCol, reg.R9)
+	LEAQ(Mem{Base: reg.R9, Index: reg.R9, Scale: 2}, reg.R10)
+	LEAQ(Mem{Base: reg.R8, Index: reg.R8, Scale: 2}, reg.R11)
+	field(dotsN, reg.R12)
+	field(dotsB, reg.R15)
+	field(dotsC, reg.R14)
+	field(dotsK, reg.R13)
+	ANDQ(num(k.terms()-1), reg.R13) // terms after the last whole vector
+	if k.pairs {
+		k.masks(reg.R13, 1)
+	} else {
+		k.mask(reg.R13, 1, k.lanes())
 	}
-	for m := 1; m <= 3; m++ {
-		TEXT(fmt.Sprintf("dots%sm%d", k.name, m), NOSPLIT, "func(x *byte)")
-		Pragma("noescape")
-		Doc(fmt.Sprintf("dots%sm%d multiplies %d contiguous rows by contiguous columns; x is a *dots.", k.name, m, m))
-		Load(Param("x"), reg.RDI)
-		k.scaled(dotsARow, reg.R8)
-		k.scaled(dotsBCol, reg.R9)
-		LEAQ(Mem{Base: reg.R9, Index: reg.R9, Scale: 2}, reg.R10)
-		k.scaled(dotsCRow, reg.R11)
-		field(dotsN, reg.R12)
-		field(dotsB, reg.R15)
-		field(dotsC, reg.R14)
-		field(dotsK, reg.R13)
-		ANDQ(num((k.lanes() - 1)), reg.R13)
-		k.mask(reg.R13, 1)
-		for _, cols := range []int{4, 1} {
-			name := fmt.Sprintf("cols%d", cols)
-			Label(name)
-			CMPQ(reg.R12, num((cols)))
-			JL(LabelRef(name + "End"))
-			k.dotTile(name, m, cols)
-			LEAQ(Mem{Base: reg.R15, Index: reg.R9, Scale: uint8(cols)}, reg.R15)
-			ADDQ(num((cols * k.bytes())), reg.R14)
-			SUBQ(num((cols)), reg.R12)
-			JMP(LabelRef(name))
-			Label(name + "End")
-		}
-		VZEROUPPER()
-		RET()
+	for _, cols := range []int{4, 1} {
+		name := fmt.Sprintf("cols%d", cols)
+		Label(name)
+		CMPQ(reg.R12, num(cols))
+		JL(LabelRef(name + "End"))
+		k.dotTile(name, m, cols)
+		LEAQ(Mem{Base: reg.R15, Index: reg.R9, Scale: uint8(cols)}, reg.R15)
+		ADDQ(num(cols*k.bytes()), reg.R14)
+		SUBQ(num(cols), reg.R12)
+		JMP(LabelRef(name))
+		Label(name + "End")
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// terms is how many terms of the sum a vector multiplies.
+func (k kind) terms() int {
+	if k.pairs {
+		return 2 * k.lanes()
+	}
+	return k.lanes()
 }
 
 func (k kind) dotTile(name string, m, cols int) {
 	acc := func(i, j int) reg.VecPhysical { return k.vec(i*cols + j) }
+	a := func(i int) reg.VecPhysical { return k.vec(m*cols + i) }
+	b := k.vec(m*cols + m)
 	for i := range m * cols {
 		k.zero(k.vec(i))
 	}
 	field(dotsA, reg.RSI)
+	if m > 4 {
+		LEAQ(Mem{Base: reg.RSI, Index: reg.R8, Scale: 4}, reg.RBX)
+	}
 	MOVQ(reg.R15, reg.RDX)
-	field(dotsK, count)
-	a := func(i int) Mem {
-		if i == 0 {
-			return Mem{Base: reg.RSI}
+	field(dotsK, reg.RCX)
+	row := func(base reg.GPPhysical, stride, stride3 reg.GPPhysical, i int) Mem {
+		return []Mem{{Base: base}, {Base: base, Index: stride, Scale: 1}, {Base: base, Index: stride, Scale: 2},
+			{Base: base, Index: stride3, Scale: 1}}[i]
+	}
+	step := func(masked bool) {
+		load := func(from Mem, to reg.VecPhysical) {
+			switch {
+			case k.pairs:
+				k.loadPairs(from, masked, to)
+			case masked:
+				k.loadMasked(from, 1, to)
+			default:
+				k.load(from, to)
+			}
 		}
-		return Mem{Base: reg.RSI, Index: reg.R8, Scale: uint8(i)}
-	}
-	b := func(j int) Mem {
-		return []Mem{{Base: reg.RDX}, {Base: reg.RDX, Index: reg.R9, Scale: 1}, {Base: reg.RDX, Index: reg.R9, Scale: 2},
-			{Base: reg.RDX, Index: reg.R10, Scale: 1}}[j]
-	}
-	step := func(load func(from Mem, to reg.VecPhysical)) {
 		for i := range m {
-			load(a(i), k.vec(16+i))
+			if i < 4 {
+				load(row(reg.RSI, reg.R8, reg.R11, i), a(i))
+			} else {
+				load(row(reg.RBX, reg.R8, reg.R11, i-4), a(i))
+			}
 		}
 		for j := range cols {
-			load(b(j), k.vec(20+j))
+			if k.pairs {
+				load(row(reg.RDX, reg.R9, reg.R10, j), k.vec(30))
+				for i := range m {
+					k.fma(a(i), k.vec(30), acc(i, j))
+				}
+				continue
+			}
+			load(row(reg.RDX, reg.R9, reg.R10, j), b)
 			for i := range m {
-				k.fma(k.vec(16+i), k.vec(20+j), acc(i, j))
+				k.fma(a(i), b, acc(i, j))
 			}
 		}
 	}
-	SUBQ(num((k.lanes())), count)
+	bytes := k.terms() * k.bytes()
+	SUBQ(num(k.terms()), reg.RCX)
 	JL(LabelRef(name + "Rest"))
 	Label(name + "Term")
-	step(func(from Mem, to reg.VecPhysical) { k.load(from, to) })
-	ADDQ(Imm(64), reg.RSI)
-	ADDQ(Imm(64), reg.RDX)
-	SUBQ(num((k.lanes())), count)
+	step(false)
+	ADDQ(num(bytes), reg.RSI)
+	if m > 4 {
+		ADDQ(num(bytes), reg.RBX)
+	}
+	ADDQ(num(bytes), reg.RDX)
+	SUBQ(num(k.terms()), reg.RCX)
 	JGE(LabelRef(name + "Term"))
 	Label(name + "Rest")
 	TESTQ(reg.R13, reg.R13)
 	JE(LabelRef(name + "Sum"))
-	step(k.loadMasked)
+	step(true)
 	Label(name + "Sum")
 	MOVQ(reg.R14, reg.RDX)
+	k.scaled(dotsCRow, reg.RAX)
 	for i := range m {
 		for j := range cols {
-			k.horizontal(acc(i, j), k.vec(16), Mem{Base: reg.RDX, Disp: j * k.bytes()})
+			k.horizontal(acc(i, j), a(0), Mem{Base: reg.RDX, Disp: j * k.bytes()})
 		}
 		if i < m-1 {
-			ADDQ(reg.R11, reg.RDX)
+			ADDQ(reg.RAX, reg.RDX)
 		}
 	}
 }
 
 // horizontal stores the sum of a vector's lanes.
 func (k kind) horizontal(v, t reg.VecPhysical, to Mem) {
-	VEXTRACTF64X4(Imm(1), v, t.AsY())
-	k.add(t.AsY(), v.AsY(), v.AsY())
-	VEXTRACTF32X4(Imm(1), v.AsY(), t.AsX())
+	if k.zmm {
+		VEXTRACTF64X4(Imm(1), v, t.AsY())
+		k.add(t.AsY(), v.AsY(), v.AsY())
+		VEXTRACTF32X4(Imm(1), v.AsY(), t.AsX())
+	} else {
+		VEXTRACTF128(Imm(1), v, t.AsX())
+	}
 	k.add(t.AsX(), v.AsX(), v.AsX())
 	VPERMILPD(Imm(1), v.AsX(), t.AsX())
 	k.add(t.AsX(), v.AsX(), v.AsX())

@@ -43,14 +43,16 @@ type kind struct {
 	pairs  bool
 	mr     int
 	wide   []int // vectors of the widest tile by rows; 0: two
+	// dotRows is the most rows of the kernel for contiguous terms.
+	dotRows int
 }
 
 var kinds = []kind{
-	{name: "F32x512", zmm: true, mr: 12, wide: []int{0, 8, 8, 8, 6, 4, 4, 3, 3}},
-	{name: "F64x512", zmm: true, double: true, mr: 12, wide: []int{0, 8, 8, 8, 6, 4, 4, 3, 3}},
-	{name: "BF16x512", zmm: true, pairs: true, mr: 12},
-	{name: "F32x256", mr: 6, wide: []int{0, 8, 6, 3}},
-	{name: "F64x256", double: true, mr: 6, wide: []int{0, 8, 6, 3}},
+	{name: "F32x512", zmm: true, mr: 12, wide: []int{0, 8, 8, 8, 6, 4, 4, 3, 3}, dotRows: 6},
+	{name: "F64x512", zmm: true, double: true, mr: 12, wide: []int{0, 8, 8, 8, 6, 4, 4, 3, 3}, dotRows: 6},
+	{name: "BF16x512", zmm: true, pairs: true, mr: 12, dotRows: 6},
+	{name: "F32x256", mr: 6, wide: []int{0, 8, 6, 3}, dotRows: 2},
+	{name: "F64x256", double: true, mr: 6, wide: []int{0, 8, 6, 3}, dotRows: 2},
 }
 
 func main() {
@@ -59,16 +61,18 @@ func main() {
 		for m := 1; m <= k.mr; m++ {
 			k.panel(m)
 		}
-		if k.zmm {
-			k.copyStrip()
-			k.turnStrip()
+		k.copyStrip()
+		k.turnStrip()
+		if k.pairs {
+			k.roundRows()
+			interleave()
 		}
-		if !k.pairs {
-			k.dots()
+		for m := 1; m <= k.dotRows; m++ {
+			k.dots(m)
 		}
 		k.peak()
 	}
-	masks()
+	maskTable()
 	Generate()
 }
 
@@ -128,20 +132,21 @@ func (k kind) op(single, double func(ops ...Op)) func(ops ...Op) {
 
 func (k kind) load(ops ...Op)      { k.op(VMOVUPS, VMOVUPD)(ops...) }
 func (k kind) broadcast(ops ...Op) { k.op(VBROADCASTSS, VBROADCASTSD)(ops...) }
-func (k kind) add(ops ...Op)       { k.op(VADDPS, VADDPD)(ops...) }
 
-// loadZero loads the lanes of a mask, and zeros.
-func (k kind) loadZero(from Mem, mask reg.OpmaskPhysical, to reg.VecPhysical) {
-	if k.double {
-		VMOVUPD_Z(from, mask, to)
-	} else {
-		VMOVUPS_Z(from, mask, to)
+// fmaBroadcast adds b times the broadcast element of memory.
+func (k kind) fmaBroadcast(a Mem, b, acc reg.VecPhysical) {
+	if k.pairs {
+		dpbf16(a, b, acc)
+		return
 	}
+	k.op(VFMADD231PS_BCST, VFMADD231PD_BCST)(a, b, acc)
 }
+
+func (k kind) add(ops ...Op) { k.op(VADDPS, VADDPD)(ops...) }
 
 func (k kind) fma(a, b Op, acc reg.VecPhysical) {
 	if k.pairs {
-		dpbf16(a.(reg.VecPhysical), b.(reg.VecPhysical), acc)
+		dpbf16(a, b.(reg.VecPhysical), acc)
 		return
 	}
 	k.op(VFMADD231PS, VFMADD231PD)(a, b, acc)
@@ -156,20 +161,44 @@ func (k kind) zero(v reg.VecPhysical) {
 }
 
 // evex emits an instruction of three 512-bit registers in map 0F38 that avo lacks: dst = op(first, second), pp 2 for F3, 3 for F2.
-func evex(pp, opcode int, first, second, dst int) {
+// Instead of second, a broadcast word of memory without displacement may be given.
+func evex(pp, opcode int, first reg.VecPhysical, second Op, dst reg.VecPhysical) {
 	bit := func(x, i int) int { return ^x >> i & 1 }
-	p0 := bit(dst, 3)<<7 | bit(second, 4)<<6 | bit(second, 3)<<5 | bit(dst, 4)<<4 | 2
-	p1 := (^first&15)<<3 | 4 | pp
-	p2 := 0x40 | bit(first, 4)<<3
-	for _, b := range []int{0x62, p0, p1, p2, opcode, 0xc0 | dst&7<<3 | second&7} {
+	d, f := number(dst), number(first)
+	p0 := bit(d, 3)<<7 | bit(d, 4)<<4 | 2
+	p2 := 0x40 | bit(f, 4)<<3
+	var tail []int
+	switch x := second.(type) {
+	case reg.VecPhysical:
+		n := number(x)
+		p0 |= bit(n, 4)<<6 | bit(n, 3)<<5
+		tail = []int{0xc0 | d&7<<3 | n&7}
+	case Mem:
+		base := gp(x.Base)
+		p2 |= 0x10
+		if x.Index == nil {
+			p0 |= 1<<6 | bit(base, 3)<<5
+			tail = []int{d&7<<3 | base&7}
+			break
+		}
+		index := gp(x.Index)
+		p0 |= bit(index, 3)<<6 | bit(base, 3)<<5
+		scale := map[uint8]int{1: 0, 2: 1, 4: 2, 8: 3}[x.Scale]
+		tail = []int{d&7<<3 | 4, scale<<6 | index&7<<3 | base&7}
+	}
+	p1 := (^f&15)<<3 | 4 | pp
+	for _, b := range append([]int{0x62, p0, p1, p2, opcode}, tail...) {
 		Instruction(&ir.Instruction{Opcode: "BYTE", Operands: []Op{U8(b)}})
 	}
 }
 
-func dpbf16(a, b, acc reg.VecPhysical) {
+func dpbf16(a Op, b, acc reg.VecPhysical) {
 	Comment(fmt.Sprintf("VDPBF16PS %s, %s, %s", a.Asm(), b.Asm(), acc.Asm()))
-	evex(2, 0x52, number(b), number(a), number(acc))
+	evex(2, 0x52, b, a, acc)
 }
+
+// gp is the number of a general register.
+func gp(r reg.Register) int { return int(r.(reg.Physical).PhysicalIndex()) }
 
 // number is the register's number.
 func number(v reg.VecPhysical) int { return int(v.PhysicalIndex()) }

@@ -80,11 +80,11 @@ func (k kind) panel(m int) {
 	CMPQ(left, num((k.lanes())))
 	JLE(LabelRef("one"))
 	SUBQ(num((k.lanes())), left)
-	k.mask(left, 1)
+	k.mask(left, 1, k.lanes())
 	k.tile("lastTwo", m, 2, true)
 	JMP(LabelRef("done"))
 	Label("one")
-	k.mask(left, 1)
+	k.mask(left, 1, k.lanes())
 	k.tile("lastOne", m, 1, true)
 	Label("done")
 	VZEROUPPER()
@@ -96,48 +96,6 @@ func (k kind) width(m int) int {
 		return k.wide[m]
 	}
 	return 2
-}
-
-// mask makes the mask of the first n lanes, n in 1..lanes: K(which), or the last vector register without AVX-512. It uses CX and AX.
-func (k kind) mask(n reg.GPPhysical, which int) {
-	if !k.zmm {
-		LEAQ(NewDataAddr(Symbol{Name: "masks", Static: true}, 32), reg.RAX)
-		MOVQ(n, count)
-		shift(k, count)
-		SUBQ(count, reg.RAX)
-		VMOVUPS(Mem{Base: reg.RAX}, reg.Y15)
-		return
-	}
-	MOVQ(n, count)
-	MOVQ(U32(1), reg.RAX)
-	SHLQ(reg.CL, reg.RAX)
-	DECQ(reg.RAX)
-	KMOVW(reg.EAX, masksOf[which])
-}
-
-var masksOf = []reg.OpmaskPhysical{reg.K0, reg.K1, reg.K2, reg.K3, reg.K4}
-
-// loadMasked loads a vector with zeros where the mask is not set; storeMasked leaves those places.
-func (k kind) loadMasked(from Mem, to reg.VecPhysical) {
-	switch {
-	case k.zmm:
-		k.loadZero(from, reg.K1, to)
-	case k.double:
-		VMASKMOVPD(from, reg.Y15, to)
-	default:
-		VMASKMOVPS(from, reg.Y15, to)
-	}
-}
-
-func (k kind) storeMasked(from reg.VecPhysical, to Mem) {
-	switch {
-	case k.zmm:
-		k.load(from, reg.K1, to)
-	case k.double:
-		VMASKMOVPD(from, reg.Y15, to)
-	default:
-		VMASKMOVPS(from, reg.Y15, to)
-	}
 }
 
 // tile multiplies m rows by nv vectors of columns, the last of them masked if told.
@@ -171,7 +129,7 @@ func (k kind) tile(name string, m, nv int, masked bool) {
 	load := func(v int, to reg.VecPhysical) {
 		from := Mem{Base: bAt, Disp: v * k.size()}
 		if masked && v == nv-1 {
-			k.loadMasked(from, to)
+			k.loadMasked(from, 1, to)
 		} else {
 			k.load(from, to)
 		}
@@ -184,12 +142,8 @@ func (k kind) tile(name string, m, nv int, masked bool) {
 		}
 		spare := min(last-(free+nv)+1, 6)
 		for i := range m {
-			if nv == 1 && k.zmm && !k.pairs {
-				if k.double {
-					VFMADD231PD_BCST(aMem(i), k.vec(free), acc(i, 0))
-				} else {
-					VFMADD231PS_BCST(aMem(i), k.vec(free), acc(i, 0))
-				}
+			if nv == 1 && k.zmm { // broadcasts into registers come at half the rate
+				k.fmaBroadcast(aMem(i), k.vec(free), acc(i, 0))
 				continue
 			}
 			t := k.vec(free + nv + next%spare)
@@ -251,13 +205,13 @@ func (k kind) finish(name string, m, nv int, masked bool, acc func(i, v int) reg
 				mask := masked && v == nv-1
 				switch {
 				case add && mask:
-					k.loadMasked(at, t)
+					k.loadMasked(at, 1, t)
 					k.add(t, acc(i, v), acc(i, v))
 				case add:
 					k.add(at, acc(i, v), acc(i, v))
 				}
 				if mask {
-					k.storeMasked(acc(i, v), at)
+					k.storeMasked(acc(i, v), 1, at)
 				} else {
 					k.load(acc(i, v), at)
 				}
@@ -271,16 +225,4 @@ func (k kind) finish(name string, m, nv int, masked bool, acc func(i, v int) reg
 		}
 	}
 	Label(name + "End")
-}
-
-// masks is a table of set lanes followed by clear ones: 8 times -1, then zeros.
-func masks() {
-	GLOBL("masks", RODATA|NOPTR)
-	for i := range 16 {
-		v := uint32(0)
-		if i < 8 {
-			v = 0xffffffff
-		}
-		DATA(4*i, U32(v))
-	}
 }

@@ -10,30 +10,7 @@ import (
 
 func cvtPairs(low, high, dst reg.VecPhysical) {
 	Comment(fmt.Sprintf("VCVTNE2PS2BF16 %s, %s, %s", low.Asm(), high.Asm(), dst.Asm()))
-	evex(3, 0x72, number(high), number(low), number(dst))
-}
-
-// masksFor sets masks first and first+1 to the first n lanes of two vectors; n is kept. It uses AX and CX.
-func (k kind) masksFor(n reg.GPPhysical, first int) {
-	MOVQ(n, count)
-	CMPQ(count, num((2 * k.lanes())))
-	name := fmt.Sprintf("masks%d", unique())
-	JLE(LabelRef(name))
-	MOVQ(U32(2*k.lanes()), count)
-	Label(name)
-	MOVQ(U32(1), reg.RAX)
-	SHLQ(reg.CL, reg.RAX)
-	DECQ(reg.RAX)
-	KMOVW(reg.EAX, masksOf[first])
-	SHRQ(num((k.lanes())), reg.RAX)
-	KMOVW(reg.EAX, masksOf[first+1])
-}
-
-var names int
-
-func unique() int {
-	names++
-	return names
+	evex(3, 0x72, high, low, dst)
 }
 
 // copyStrip packs rows that are contiguous: row by row, the strips of up to two vectors next to each other. Pairs interleave two
@@ -45,12 +22,12 @@ func (k kind) copyStrip() {
 	Load(Param("s"), reg.RDI)
 	field(stripRows, reg.R8)
 	field(stripWidth, reg.R13)
-	k.masksFor(reg.R13, 1) // of a strip: K1, K2
+	k.masks(reg.R13, 1) // of a strip: K1, K2
 	field(stripCols, reg.RAX)
 	XORL(reg.EDX, reg.EDX)
 	DIVQ(reg.R13)
 	MOVQ(reg.RDX, reg.R11)
-	k.masksFor(reg.R11, 3) // of the last strip: K3, K4
+	k.masks(reg.R11, 3) // of the last strip: K3, K4
 	field(stripSrc, reg.RSI)
 	field(stripDst, reg.RDX)
 	k.scaled(stripDstRow, reg.R9)
@@ -73,10 +50,10 @@ func (k kind) copyStrip() {
 		SUBQ(reg.R13, count)
 		JL(LabelRef("rest"))
 		k.load(Mem{Base: reg.RAX}, k.vec(0))
-		k.load(Mem{Base: reg.RAX, Disp: 64}, k.vec(1))
+		k.load(Mem{Base: reg.RAX, Disp: k.size()}, k.vec(1))
 		k.load(k.vec(0), Mem{Base: reg.RBX})
-		k.load(k.vec(1), Mem{Base: reg.RBX, Disp: 64})
-		ADDQ(Imm(128), reg.RAX)
+		k.load(k.vec(1), Mem{Base: reg.RBX, Disp: k.size()})
+		ADDQ(num(2*k.size()), reg.RAX)
 		ADDQ(reg.R12, reg.RBX)
 		JMP(LabelRef("strip"))
 	}
@@ -102,9 +79,6 @@ func (k kind) copyStrip() {
 	JNE(LabelRef("row"))
 	VZEROUPPER()
 	RET()
-	if k.pairs {
-		interleave()
-	}
 }
 
 // copyMasked copies n columns, at most two vectors, from RAX to RBX by masks first and first+1.
@@ -114,19 +88,18 @@ func (k kind) copyMasked(name string, n reg.GPPhysical, first int) {
 			CMPQ(n, num(k.lanes()))
 			JLE(LabelRef(name + "Copied"))
 		}
-		mask := masksOf[first+v]
-		k.loadZero(Mem{Base: reg.RAX, Disp: 64 * v}, mask, k.vec(v))
+		k.loadMasked(Mem{Base: reg.RAX, Disp: k.size() * v}, first+v, k.vec(v))
 		if k.pairs {
 			second := k.vec(v + 2)
 			VPXORD(second, second, second)
 			CMPQ(reg.R14, Imm(1))
 			JE(LabelRef(fmt.Sprintf("%sOdd%d", name, v)))
-			VMOVUPS_Z(Mem{Base: reg.RAX, Index: reg.R10, Scale: 1, Disp: 64 * v}, mask, second)
+			k.loadMasked(Mem{Base: reg.RAX, Index: reg.R10, Scale: 1, Disp: 64 * v}, first+v, second)
 			Label(fmt.Sprintf("%sOdd%d", name, v))
 			cvtPairs(k.vec(v), second, k.vec(v))
 			VPERMW(k.vec(v), reg.Z31, k.vec(v))
 		}
-		k.load(k.vec(v), mask, Mem{Base: reg.RBX, Disp: 64 * v})
+		k.storeMasked(k.vec(v), first+v, Mem{Base: reg.RBX, Disp: k.size() * v})
 	}
 	Label(name + "Copied")
 }
@@ -139,16 +112,32 @@ func interleave() {
 	}
 }
 
+// side is the side of the squares that are transposed: a register's elements, four without AVX-512.
+func (k kind) side() int {
+	if k.zmm {
+		return k.lanes()
+	}
+	return 4
+}
+
+// part is the register that holds a row of a square.
+func (k kind) part(i int) reg.VecPhysical {
+	if !k.zmm && !k.double {
+		return k.vec(i).AsX().(reg.VecPhysical)
+	}
+	return k.vec(i)
+}
+
 // turnStrip packs a strip whose columns are contiguous, by transposing squares in registers.
 func (k kind) turnStrip() {
 	TEXT("turn"+k.name, NOSPLIT, "func(s *byte)")
 	Pragma("noescape")
 	Doc("turn" + k.name + " packs a strip with rowStride 1; s is a *strip.")
-	n := k.lanes()
-	perTerm := 1
+	n, perTerm := k.side(), 1
 	if k.pairs {
 		perTerm = 2
 	}
+	bytes := n * k.bytes()
 	Load(Param("s"), reg.RDI)
 	k.scaled(stripDstRow, reg.R9)
 	k.scaled(stripColStride, reg.R10)
@@ -160,49 +149,44 @@ func (k kind) turnStrip() {
 	MOVQ(reg.R15, reg.RDX)
 	field(stripTerms, reg.R12)
 	field(stripRows, reg.R8)
-	CMPQ(reg.R11, num((n)))
+	CMPQ(reg.R11, num(n))
 	JL(LabelRef("edge"))
 	Label("full")
-	CMPQ(reg.R12, num((n * perTerm)))
+	CMPQ(reg.R12, num(n*perTerm))
 	JL(LabelRef("rest"))
-	k.square(false)
-	ADDQ(num((64 * perTerm)), reg.RSI)
-	SUBQ(num((n * perTerm)), reg.R12)
-	SUBQ(num((n)), reg.R8)
+	k.square("full", false)
+	ADDQ(num(bytes*perTerm), reg.RSI)
+	SUBQ(num(n*perTerm), reg.R12)
+	SUBQ(num(n), reg.R8)
 	JMP(LabelRef("full"))
 	Label("rest")
 	TESTQ(reg.R8, reg.R8)
 	JE(LabelRef("next"))
 	Label("edge")
-	k.masksFor(reg.R11, 3) // columns: K3
-	k.masksFor(reg.R12, 1) // terms: K1, and K2 for pairs
-	k.square(true)
-	ADDQ(num((64 * perTerm)), reg.RSI)
-	SUBQ(num((n * perTerm)), reg.R12)
-	SUBQ(num((n)), reg.R8)
+	k.mask(reg.R11, 3, n) // columns
+	if k.pairs {
+		k.masks(reg.R12, 1) // terms
+	} else {
+		k.mask(reg.R12, 1, n)
+	}
+	k.square("edge", true)
+	ADDQ(num(bytes*perTerm), reg.RSI)
+	SUBQ(num(n*perTerm), reg.R12)
+	SUBQ(num(n), reg.R8)
 	JG(LabelRef("edge"))
 	Label("next")
-	MOVQ(reg.R10, reg.RAX)
-	SHLQ(num((k.lanesLog())), reg.RAX)
+	IMUL3Q(num(n), reg.R10, reg.RAX)
 	ADDQ(reg.RAX, reg.R14)
-	ADDQ(Imm(64), reg.R15)
-	SUBQ(num((n)), reg.R11)
+	ADDQ(num(bytes), reg.R15)
+	SUBQ(num(n), reg.R11)
 	JG(LabelRef("columns"))
 	VZEROUPPER()
 	RET()
 }
 
-func (k kind) lanesLog() int {
-	if k.double {
-		return 3
-	}
-	return 4
-}
-
-// square transposes n columns of n rows from RSI to RDX, which it moves on; at an edge some of them.
-func (k kind) square(edge bool) {
-	n := k.lanes()
-	end := fmt.Sprintf("square%d", unique())
+// square transposes a square from RSI to RDX, which it moves on; at an edge, a part of one.
+func (k kind) square(name string, edge bool) {
+	n := k.side()
 	MOVQ(reg.RSI, reg.RBX)
 	if edge {
 		for i := range n {
@@ -211,50 +195,135 @@ func (k kind) square(edge bool) {
 	}
 	for i := range n {
 		if edge && i > 0 {
-			CMPQ(reg.R11, num((i)))
-			JLE(LabelRef(end + "Loaded"))
+			CMPQ(reg.R11, num(i))
+			JLE(LabelRef(name + "Loaded"))
 		}
 		at := Mem{Base: reg.RBX}
 		switch {
-		case !k.pairs && !edge:
-			k.load(at, k.vec(i))
-		case !k.pairs:
-			k.loadZero(at, reg.K1, k.vec(i))
+		case k.pairs:
+			k.loadPairs(at, edge, k.vec(i))
+		case edge:
+			k.loadMasked(at, 1, k.part(i))
 		default:
-			low, high := k.vec(30), k.vec(31)
-			if edge {
-				VMOVUPS_Z(at, reg.K1, low)
-				VMOVUPS_Z(at.Offset(64), reg.K2, high)
-			} else {
-				VMOVUPS(at, low)
-				VMOVUPS(at.Offset(64), high)
-			}
-			cvtPairs(low, high, k.vec(i))
+			k.load(at, k.part(i))
 		}
 		if i < n-1 {
 			ADDQ(reg.R10, reg.RBX)
 		}
 	}
-	Label(end + "Loaded")
-	var out []reg.VecPhysical
-	if k.double {
-		out = k.transpose8()
-	} else {
-		out = k.transpose16()
-	}
+	Label(name + "Loaded")
+	out := k.transpose()
 	for i := range n {
 		if edge && i > 0 {
-			CMPQ(reg.R8, num((i)))
-			JLE(LabelRef(end + "Stored"))
+			CMPQ(reg.R8, num(i))
+			JLE(LabelRef(name + "Stored"))
 		}
 		if edge {
-			k.load(out[i], reg.K3, Mem{Base: reg.RDX})
+			k.storeMasked(out[i], 3, Mem{Base: reg.RDX})
 		} else {
 			k.load(out[i], Mem{Base: reg.RDX})
 		}
 		ADDQ(reg.R9, reg.RDX)
 	}
-	Label(end + "Stored")
+	Label(name + "Stored")
+}
+
+// loadPairs loads 32 float32, by masks 1 and 2 if told, and rounds them to bfloat16.
+func (k kind) loadPairs(at Mem, masked bool, to reg.VecPhysical) {
+	low, high := k.vec(30), k.vec(31)
+	if masked {
+		k.loadMasked(at, 1, low)
+		k.loadMasked(at.Offset(64), 2, high)
+	} else {
+		k.load(at, low)
+		k.load(at.Offset(64), high)
+	}
+	cvtPairs(low, high, to)
+}
+
+// roundRows rounds contiguous rows to pairs.
+func (k kind) roundRows() {
+	TEXT("round"+k.name, NOSPLIT, "func(s *byte)")
+	Pragma("noescape")
+	Doc("round" + k.name + " rounds rows to pairs along them; s is a *strip.")
+	Load(Param("s"), reg.RDI)
+	field(stripDst, reg.RDX)
+	field(stripSrc, reg.RSI)
+	field(stripRows, reg.R8)
+	k.scaled(stripDstRow, reg.R9)
+	k.scaled(stripRowStride, reg.R10)
+	field(stripCols, reg.R11)
+	ANDQ(num(31), reg.R11)
+	k.masks(reg.R11, 1)
+	ADDQ(num(1), reg.R11)
+	SHRQ(Imm(1), reg.R11)
+	k.mask(reg.R11, 3, 16)
+	Label("row")
+	MOVQ(reg.RSI, reg.RAX)
+	MOVQ(reg.RDX, reg.RBX)
+	field(stripCols, reg.RCX)
+	SUBQ(num(32), reg.RCX)
+	JL(LabelRef("rest"))
+	Label("full")
+	k.loadPairs(Mem{Base: reg.RAX}, false, k.vec(0))
+	k.load(k.vec(0), Mem{Base: reg.RBX})
+	ADDQ(num(128), reg.RAX)
+	ADDQ(num(64), reg.RBX)
+	SUBQ(num(32), reg.RCX)
+	JGE(LabelRef("full"))
+	Label("rest")
+	TESTQ(reg.R11, reg.R11)
+	JE(LabelRef("next"))
+	k.loadPairs(Mem{Base: reg.RAX}, true, k.vec(0))
+	k.storeMasked(k.vec(0), 3, Mem{Base: reg.RBX})
+	Label("next")
+	ADDQ(reg.R10, reg.RSI)
+	ADDQ(reg.R9, reg.RDX)
+	DECQ(reg.R8)
+	JNE(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// transpose transposes the square in the first registers and returns where its rows are then.
+func (k kind) transpose() []reg.VecPhysical {
+	switch {
+	case !k.zmm && k.double:
+		return k.transpose4()
+	case !k.zmm:
+		return k.transpose4Single()
+	case k.double:
+		return k.transpose8()
+	}
+	return k.transpose16()
+}
+
+// transpose4Single is for float32 in 128 bits.
+func (k kind) transpose4Single() []reg.VecPhysical {
+	v := k.part
+	for i := 0; i < 4; i += 2 {
+		VUNPCKLPS(v(i+1), v(i), v(4+i))
+		VUNPCKHPS(v(i+1), v(i), v(5+i))
+	}
+	VUNPCKLPD(v(6), v(4), v(0))
+	VUNPCKHPD(v(6), v(4), v(1))
+	VUNPCKLPD(v(7), v(5), v(2))
+	VUNPCKHPD(v(7), v(5), v(3))
+	return []reg.VecPhysical{v(0), v(1), v(2), v(3)}
+}
+
+// transpose4 is for float64 in 256 bits.
+func (k kind) transpose4() []reg.VecPhysical {
+	v := k.vec
+	for i := 0; i < 4; i += 2 {
+		VUNPCKLPD(v(i+1), v(i), v(4+i))
+		VUNPCKHPD(v(i+1), v(i), v(5+i))
+	}
+	for c := range 2 {
+		VPERM2F128(Imm(0x20), v(6+c), v(4+c), v(c))
+		VPERM2F128(Imm(0x31), v(6+c), v(4+c), v(2+c))
+	}
+	return []reg.VecPhysical{v(0), v(1), v(2), v(3)}
 }
 
 // transpose16 transposes registers 0 to 15 with the help of the others and returns where the rows are.
