@@ -31,6 +31,11 @@ func avx512Copy2D(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int)
 //go:noescape
 func avx512Largest(dst, x unsafe.Pointer, n int)
 
+// Transpose16 is Transpose2D for rows and cols that are multiples of 16 and not 0.
+//
+//go:noescape
+func avx512Transpose16(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int)
+
 // avx512Move sets the kernels of this file.
 func avx512Move(k *Kernels) {
 	k.Fill = avx512Fill

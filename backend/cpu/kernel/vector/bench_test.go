@@ -1,17 +1,32 @@
 package vector
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 	"unsafe"
 )
 
 // benchLanes is a tile of 8 KB: three of them fit the level 1 cache.
 const benchLanes = 2048
 
-// perNano reports lanes a nanosecond.
-func perNano(b *testing.B, lanes int) {
-	b.ReportMetric(float64(lanes)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "lanes/ns")
+// benchCalls is how many calls are timed together.
+const benchCalls = 16
+
+// measure reports lanes a nanosecond, in the best of all rounds of benchCalls calls: what the kernel does when nothing else runs.
+func measure(b *testing.B, lanes int, f func()) {
+	best := time.Duration(math.MaxInt64)
+	for b.Loop() {
+		start := time.Now()
+		for range benchCalls {
+			f()
+		}
+		best = min(best, time.Since(start))
+	}
+	b.ReportMetric(float64(lanes*benchCalls)/float64(best.Nanoseconds()), "lanes/ns")
+	b.ReportMetric(0, "ns/op")
 }
 
 func benchData() (x, y, d []float32) {
@@ -28,10 +43,7 @@ func BenchmarkElementwise(b *testing.B) {
 	px, py, pd := unsafe.Pointer(&x[0]), unsafe.Pointer(&y[0]), unsafe.Pointer(&d[0])
 	run := func(name string, f func()) {
 		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				f()
-			}
-			perNano(b, benchLanes)
+			measure(b, benchLanes, f)
 		})
 	}
 	for _, level := range levelsHere() {
@@ -59,7 +71,7 @@ func BenchmarkElementwise(b *testing.B) {
 		run("MaskFromBool"+name, func() { k.MaskFromBool(pd, px, benchLanes) })
 		run("BoolFromMask"+name, func() { k.BoolFromMask(pd, px, benchLanes) })
 		run("Fill"+name, func() { k.Fill(pd, px, benchLanes) })
-		run("ShortAdd16"+name, func() { k.VV[Add](pd, px, py, 16) })
+		run("AddOf16"+name, func() { k.VV[Add](pd, px, py, 16) })
 	}
 }
 
@@ -85,10 +97,7 @@ func BenchmarkReduce(b *testing.B) {
 				"Transpose2D":   func() { k.Transpose2D(pd, px, shape.rows, shape.cols, shape.rows, shape.cols) },
 			} {
 				b.Run(name+"/"+shape.name+"/"+level.String(), func(b *testing.B) {
-					for b.Loop() {
-						f()
-					}
-					perNano(b, benchLanes)
+					measure(b, benchLanes, f)
 				})
 			}
 		}
@@ -100,11 +109,29 @@ func BenchmarkTranspose(b *testing.B) {
 		x, d := make([]float32, n*n), make([]float32, n*n)
 		for _, level := range levelsHere() {
 			b.Run(level.String(), func(b *testing.B) {
-				for b.Loop() {
-					For(level).Transpose2D(unsafe.Pointer(&d[0]), unsafe.Pointer(&x[0]), n, n, n, n)
-				}
-				perNano(b, n*n)
+				measure(b, n*n, func() { For(level).Transpose2D(unsafe.Pointer(&d[0]), unsafe.Pointer(&x[0]), n, n, n, n) })
 			})
+		}
+	}
+}
+
+// BenchmarkCopyStrided: the layouts of attention, (batch, length, heads, width) to (batch, heads, length, width), and a
+// permutation that transposes.
+func BenchmarkCopyStrided(b *testing.B) {
+	const n = 4 * 64 * 8 * 32
+	src, dst := make([]byte, 8*n), make([]byte, 8*n)
+	dims := []int{4, 8, 64, 32} // of the destination
+	to := []int{8 * 64 * 32, 64 * 32, 32, 1}
+	for _, c := range []struct {
+		name string
+		from []int
+	}{{"heads", []int{64 * 8 * 32, 32, 8 * 32, 1}}, {"transposed", []int{64 * 8 * 32, 32 * 64, 1, 64}}, {"broadcast", []int{0, 64, 1, 0}}} {
+		for _, elem := range []int{1, 2, 4, 8} {
+			for _, level := range levelsHere() {
+				b.Run(fmt.Sprintf("%s/%dbytes/%s", c.name, elem, level), func(b *testing.B) {
+					measure(b, n, func() { For(level).CopyStrided(dst, src, elem, dims, to, c.from) })
+				})
+			}
 		}
 	}
 }

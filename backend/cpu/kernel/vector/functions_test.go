@@ -2,6 +2,8 @@ package vector
 
 import (
 	"math"
+	"math/rand/v2"
+	"os"
 	"testing"
 	"unsafe"
 
@@ -81,13 +83,82 @@ func worst(k *Kernels, op Op, oracle func(float64) float64, step uint32) (most f
 	return most, where
 }
 
+// TestFunctionsEverywhere samples all bit patterns: one in 4093, and one in 61 where POLAR_LONG is set.
 func TestFunctionsEverywhere(t *testing.T) {
+	step := uint32(4093)
+	if env := os.Getenv("POLAR_LONG"); env != "" && env != "0" {
+		step = 61
+	}
 	for _, level := range levelsHere() {
 		for _, f := range functions {
-			most, where := worst(For(level), f.op, f.oracle, 4093)
+			most, where := worst(For(level), f.op, f.oracle, step)
 			t.Logf("%s %s: %.3f ulp at %g", level, f.op, most, where)
 			if most > f.ulps {
 				t.Errorf("%s %s is %.3f ulp off at %g (%x), allowed %g", level, f.op, most, where, math.Float32bits(where), f.ulps)
+			}
+		}
+	}
+}
+
+// TestUlpsBites: a result that is off by 3 units is seen.
+func TestUlpsBites(t *testing.T) {
+	for _, f := range functions {
+		off := func(x float64) float64 { return f.oracle(x) * (1 + 4*0x1p-23) }
+		if most, _ := worst(For(feature.Generic), f.op, off, 1<<20+7); most <= f.ulps {
+			t.Errorf("%s: 4 units off, found only %g", f.op, most)
+		}
+	}
+}
+
+// TestFunctionsLanes: a lane gives the same at every place of arrays of every length, alone and in place, with guards around them;
+// and AVX2 gives what AVX-512 gives.
+func TestFunctionsLanes(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 22))
+	for _, f := range functions {
+		for _, level := range levelsHere() {
+			kernel := For(level).Unary[f.op]
+			for n := range 131 {
+				given := words(r, n)
+				src, dst := newBuffer(n, r.IntN(64)), newBuffer(n, r.IntN(64))
+				src.put(given)
+				want := make([]uint32, n)
+				for i := range want {
+					kernel(unsafe.Pointer(&want[i]), unsafe.Pointer(&given[i]), 1)
+				}
+				kernel(dst.pointer(), src.pointer(), n)
+				p := same(dst.get(), want, false) + dst.intact() + same(src.get(), given, false)
+				kernel(src.pointer(), src.pointer(), n)
+				p += same(src.get(), want, false) + src.intact()
+				if level == feature.AVX512 {
+					For(feature.AVX2).Unary[f.op](dst.pointer(), dst.pointer(), 0)
+					dst.put(given)
+					For(feature.AVX2).Unary[f.op](dst.pointer(), dst.pointer(), n)
+					p += same(dst.get(), want, true)
+				}
+				if p != "" {
+					t.Fatalf("%s %s of %d: %s", level, f.op, n, p)
+				}
+			}
+		}
+	}
+}
+
+// TestFunctionsNotGeneric fails if a level's approximations are those of the plain Go level: then they are not reached.
+func TestFunctionsNotGeneric(t *testing.T) {
+	const n = 5000
+	x, want, got := make([]float32, n), make([]uint32, n), make([]uint32, n)
+	for i := range x {
+		x[i] = 0.001 * float32(i+1)
+	}
+	for _, level := range levelsHere()[1:] {
+		if For(level).Level == feature.Generic {
+			t.Skip("built without assembly")
+		}
+		for _, f := range functions {
+			For(feature.Generic).Unary[f.op](unsafe.Pointer(&want[0]), unsafe.Pointer(&x[0]), n)
+			For(level).Unary[f.op](unsafe.Pointer(&got[0]), unsafe.Pointer(&x[0]), n)
+			if same(got, want, true) == "" {
+				t.Errorf("%s %s is the plain Go kernel", level, f.op)
 			}
 		}
 	}

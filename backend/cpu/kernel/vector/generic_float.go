@@ -70,7 +70,7 @@ func logistic(x float64) float64 {
 	return e / (1 + e)
 }
 
-// powers gives Pow by one exponent its usual cases, in float64 as the others: 2 and 3 are products.
+// powers gives Pow by one exponent its usual cases. Each gives what math.Pow does, which takes the square root for halves too.
 func powers(k *Kernels) {
 	pow := k.VS[Pow]
 	k.VS[Pow] = func(dst, a, b unsafe.Pointer, n int) {
@@ -78,7 +78,7 @@ func powers(k *Kernels) {
 			return
 		}
 		d, x := slice[float32](dst, n), slice[float32](a, n)
-		switch *(*float32)(b) {
+		switch y := *(*float32)(b); y {
 		case 2:
 			for i, v := range x {
 				d[i] = v * v
@@ -87,6 +87,21 @@ func powers(k *Kernels) {
 			for i, v := range x {
 				w := float64(v)
 				d[i] = float32(w * w * w)
+			}
+		case -1:
+			for i, v := range x {
+				d[i] = float32(1 / float64(v))
+			}
+		case 0.5, -0.5:
+			for i, v := range x {
+				switch w := float64(v); {
+				case w == 0 || math.IsInf(w, 0):
+					d[i] = float32(math.Pow(w, float64(y)))
+				case y > 0:
+					d[i] = float32(math.Sqrt(w))
+				default:
+					d[i] = float32(1 / math.Sqrt(w))
+				}
 			}
 		default:
 			pow(dst, a, b, n)

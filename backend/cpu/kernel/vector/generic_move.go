@@ -59,8 +59,15 @@ func transpose2D[T any](dst, src unsafe.Pointer, rows, cols, dstStride, srcStrid
 	}
 }
 
+// The pointer stays at the first element: beyond the array it would be none.
 func strided[T any](dst, src unsafe.Pointer, n, srcStride int) {
-	for i := range slice[T](dst, n) {
-		*(*T)(unsafe.Add(dst, size[T]()*i)) = *(*T)(unsafe.Add(src, size[T]()*i*srcStride))
+	d, step, at := slice[T](dst, n), size[T]()*srcStride, 0
+	for len(d) >= 4 {
+		d[0], d[1] = *(*T)(unsafe.Add(src, at)), *(*T)(unsafe.Add(src, at+step))
+		d[2], d[3] = *(*T)(unsafe.Add(src, at+2*step)), *(*T)(unsafe.Add(src, at+3*step))
+		d, at = d[4:], at+4*step
+	}
+	for i := range d {
+		d[i] = *(*T)(unsafe.Add(src, at+i*step))
 	}
 }

@@ -13,8 +13,8 @@ const (
 )
 
 func genericReduce(k *Kernels) {
-	k.SumRows = inBlocks(sumRows)
-	k.DotRows = inBlocks2(dotRows)
+	k.SumRows = func(dst, x unsafe.Pointer, rows, cols int) { inBlocks(sumRows, dst, x, rows, cols) }
+	k.DotRows = func(dst, a, b unsafe.Pointer, rows, cols int) { inBlocks2(dotRows, dst, a, b, rows, cols) }
 	k.ProdRows = reduceRows(1, func(a, b float32) float32 { return a * b })
 	k.MaxRows = reduceRows(float32(math.Inf(-1)), func(a, b float32) float32 { return max(a, b) })
 	k.MinRows = reduceRows(float32(math.Inf(1)), func(a, b float32) float32 { return min(a, b) })
@@ -78,34 +78,31 @@ func dotRows(dst, a, b unsafe.Pointer, rows, cols int) {
 
 func plus(a, b float32) float32 { return a + b }
 
-// inBlocks makes a kernel for rows of any length from one for rows of at most rowBlock columns.
-func inBlocks(rows1 RowsFunc) RowsFunc {
-	return func(dst, x unsafe.Pointer, rows, cols int) {
-		if cols <= rowBlock {
-			rows1(dst, x, rows, cols)
-			return
-		}
-		for r := range rows {
-			row := unsafe.Add(x, 4*r*cols)
-			slice[float32](dst, rows)[r] = pairwise(cols, func(to *float32, from, n int) {
-				rows1(unsafe.Pointer(to), unsafe.Add(row, 4*from), 1, n)
-			})
-		}
+// inBlocks sums rows of any length through a kernel for rows of at most rowBlock columns.
+func inBlocks(short RowsFunc, dst, x unsafe.Pointer, rows, cols int) {
+	if cols <= rowBlock {
+		short(dst, x, rows, cols)
+		return
+	}
+	for r, d := 0, slice[float32](dst, rows); r < rows; r++ {
+		row := unsafe.Add(x, 4*r*cols)
+		d[r] = pairwise(cols, func(to *float32, from, n int) {
+			short(unsafe.Pointer(to), unsafe.Add(row, 4*from), 1, n)
+		})
 	}
 }
 
-func inBlocks2(rows1 func(dst, a, b unsafe.Pointer, rows, cols int)) func(dst, a, b unsafe.Pointer, rows, cols int) {
-	return func(dst, a, b unsafe.Pointer, rows, cols int) {
-		if cols <= rowBlock {
-			rows1(dst, a, b, rows, cols)
-			return
-		}
-		for r := range rows {
-			left, right := unsafe.Add(a, 4*r*cols), unsafe.Add(b, 4*r*cols)
-			slice[float32](dst, rows)[r] = pairwise(cols, func(to *float32, from, n int) {
-				rows1(unsafe.Pointer(to), unsafe.Add(left, 4*from), unsafe.Add(right, 4*from), 1, n)
-			})
-		}
+// inBlocks2 is inBlocks for two sources.
+func inBlocks2(short func(dst, a, b unsafe.Pointer, rows, cols int), dst, a, b unsafe.Pointer, rows, cols int) {
+	if cols <= rowBlock {
+		short(dst, a, b, rows, cols)
+		return
+	}
+	for r, d := 0, slice[float32](dst, rows); r < rows; r++ {
+		left, right := unsafe.Add(a, 4*r*cols), unsafe.Add(b, 4*r*cols)
+		d[r] = pairwise(cols, func(to *float32, from, n int) {
+			short(unsafe.Pointer(to), unsafe.Add(left, 4*from), unsafe.Add(right, 4*from), 1, n)
+		})
 	}
 }
 
@@ -114,9 +111,10 @@ func inBlocks2(rows1 func(dst, a, b unsafe.Pointer, rows, cols int)) func(dst, a
 func pairwise(n int, block func(to *float32, from, n int)) float32 {
 	var waiting [64]float32
 	count := 0
+	var last float32
 	for from := 0; from < n; from += rowBlock {
-		var sum float32
-		block(&sum, from, min(rowBlock, n-from))
+		block(&last, from, min(rowBlock, n-from))
+		sum := last
 		level := 0
 		for c := count; c&1 == 1; c >>= 1 {
 			sum = waiting[level] + sum

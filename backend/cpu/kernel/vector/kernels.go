@@ -67,6 +67,8 @@ type Kernels struct {
 	MaskFromBool UnaryFunc
 	// BoolFromMask writes bytes 0 and 1.
 	BoolFromMask UnaryFunc
+
+	words mover // of CopyStrided
 }
 
 // levels are the kernels of each level. Those with assembly change a copy of the level below.
@@ -80,6 +82,8 @@ var levels = func() (all [feature.AVX512 + 1]Kernels) {
 		k.FloatFromInt, k.IntFromFloat = k.Unary[FloatFromInt], k.Unary[IntFromFloat]
 		k.FloatFromMask, k.IntFromMask = k.Unary[FloatFromMask], k.Unary[IntFromMask]
 		k.MaskFromInt, k.MaskFromFloat = k.Unary[MaskFromInt], k.Unary[MaskFromFloat]
+		k.words = moverOf[uint32]()
+		k.words.copy2D, k.words.transpose2D, k.words.strided, k.words.fill = k.Copy2D, k.Transpose2D, k.Strided, k.Fill
 	}
 	return all
 }()

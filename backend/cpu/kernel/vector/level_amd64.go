@@ -19,17 +19,16 @@ func avx2(k Kernels) Kernels {
 	avx2Functions(&k)
 	avx2Reduce(&k)
 	avx2Move(&k)
-	k.SumRows, k.DotRows = inBlocks(avx2SumRows), inBlocks2(avx2DotRows)
+	k.SumRows, k.DotRows = avx2SumLong, avx2DotLong
 	k.Unary[Sin], k.Unary[Cos] = circular(avx2Sin, largest2, math.Sin), circular(avx2Cos, largest2, math.Cos)
 	k.FloatFromBF16 = wholeVectors(avx2FloatFromBF16, below.FloatFromBF16, 4, 2)
 	k.BF16FromFloat = wholeVectors(avx2BF16FromFloat, below.BF16FromFloat, 2, 4)
 	k.MaskFromBool = wholeVectors(avx2MaskFromBool, below.MaskFromBool, 4, 1)
 	k.BoolFromMask = wholeVectors(avx2BoolFromMask, below.BoolFromMask, 1, 4)
-	k.Copy2D, k.Transpose2D = shortRows(avx2Copy2D), avx2Transpose2D
+	k.Copy2D, k.Transpose2D = avx2CopyRows, avx2Transpose2D
 	return k
 }
 
-// The AVX2 transpose is used here too: it is bound by the loads and stores, not by the width of its shuffles.
 func avx512(k Kernels) Kernels {
 	k.Level = feature.AVX512
 	avx512Binary(&k)
@@ -37,9 +36,9 @@ func avx512(k Kernels) Kernels {
 	avx512Functions(&k)
 	avx512Reduce(&k)
 	avx512Move(&k)
-	k.SumRows, k.DotRows = inBlocks(avx512SumRows), inBlocks2(avx512DotRows)
+	k.SumRows, k.DotRows = avx512SumLong, avx512DotLong
 	k.Unary[Sin], k.Unary[Cos] = circular(avx512Sin, largest512, math.Sin), circular(avx512Cos, largest512, math.Cos)
-	k.Copy2D = shortRows(avx512Copy2D)
+	k.Copy2D, k.Transpose2D = avx512CopyRows, avx512Transpose2D
 	return k
 }
 
@@ -54,37 +53,61 @@ func wholeVectors(kernel, rest UnaryFunc, dstSize, size int) UnaryFunc {
 	}
 }
 
-func shortRows(kernel func(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int)) func(dst, src unsafe.Pointer,
-	rows, cols, dstStride, srcStride int) {
-	return func(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int) {
-		if cols >= longRow {
-			copy2D[uint32](dst, src, rows, cols, dstStride, srcStride)
-			return
-		}
-		kernel(dst, src, rows, cols, dstStride, srcStride)
-	}
+func avx2SumLong(dst, x unsafe.Pointer, rows, cols int) { inBlocks(avx2SumRows, dst, x, rows, cols) }
+func avx512SumLong(dst, x unsafe.Pointer, rows, cols int) {
+	inBlocks(avx512SumRows, dst, x, rows, cols)
+}
+func avx2DotLong(dst, a, b unsafe.Pointer, rows, cols int) {
+	inBlocks2(avx2DotRows, dst, a, b, rows, cols)
+}
+func avx512DotLong(dst, a, b unsafe.Pointer, rows, cols int) {
+	inBlocks2(avx512DotRows, dst, a, b, rows, cols)
 }
 
-// transposeRows and transposeCols are the part of the source that is transposed at a time: with what it becomes, it fits the
-// level 1 cache. Multiples of 8.
-const transposeRows, transposeCols = 64, 32
+func avx2CopyRows(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int) {
+	if cols >= longRow {
+		copy2D[uint32](dst, src, rows, cols, dstStride, srcStride)
+		return
+	}
+	avx2Copy2D(dst, src, rows, cols, dstStride, srcStride)
+}
 
-func avx2Transpose2D(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int) {
-	wholeRows, wholeCols := rows&^7, cols&^7
+func avx512CopyRows(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int) {
+	if cols >= longRow {
+		copy2D[uint32](dst, src, rows, cols, dstStride, srcStride)
+		return
+	}
+	avx512Copy2D(dst, src, rows, cols, dstStride, srcStride)
+}
+
+// transposeRows and transposeCols are the part of the source that is transposed at a time: few enough columns that the pages of
+// their destinations are few. Multiples of 16.
+const transposeRows, transposeCols = 256, 32
+
+// blocks transposes the whole squares of side side through kernel, and gives the rest to edge.
+func blocks(kernel, edge func(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int), side int,
+	dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int) {
+	wholeRows, wholeCols := rows&^(side-1), cols&^(side-1)
 	for r := 0; r < wholeRows; r += transposeRows {
 		for c := 0; c < wholeCols; c += transposeCols {
-			avx2Transpose8(unsafe.Add(dst, 4*(c*dstStride+r)), unsafe.Add(src, 4*(r*srcStride+c)),
+			kernel(unsafe.Add(dst, 4*(c*dstStride+r)), unsafe.Add(src, 4*(r*srcStride+c)),
 				min(transposeRows, wholeRows-r), min(transposeCols, wholeCols-c), dstStride, srcStride)
 		}
 	}
-	if wholeCols < cols {
-		transpose2D[uint32](unsafe.Add(dst, 4*wholeCols*dstStride), unsafe.Add(src, 4*wholeCols), wholeRows, cols-wholeCols,
-			dstStride, srcStride)
+	if wholeCols < cols && wholeRows > 0 {
+		edge(unsafe.Add(dst, 4*wholeCols*dstStride), unsafe.Add(src, 4*wholeCols), wholeRows, cols-wholeCols, dstStride, srcStride)
 	}
-	if wholeRows < rows {
-		transpose2D[uint32](unsafe.Add(dst, 4*wholeRows), unsafe.Add(src, 4*wholeRows*srcStride), rows-wholeRows, cols,
-			dstStride, srcStride)
+	if wholeRows < rows && cols > 0 {
+		edge(unsafe.Add(dst, 4*wholeRows), unsafe.Add(src, 4*wholeRows*srcStride), rows-wholeRows, cols, dstStride, srcStride)
 	}
+}
+
+func avx2Transpose2D(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int) {
+	blocks(avx2Transpose8, transpose2D[uint32], 8, dst, src, rows, cols, dstStride, srcStride)
+}
+
+func avx512Transpose2D(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int) {
+	blocks(avx512Transpose16, avx2Transpose2D, 16, dst, src, rows, cols, dstStride, srcStride)
 }
 
 // circularBound is up to where the reduction of sin and cos by multiples of pi/2 in three parts is good.

@@ -42,7 +42,9 @@ func TestReached(t *testing.T) {
 				}
 			}
 		}
-		for _, f := range []any{k.Select, k.SelectVS, k.SelectSV, k.SelectSS, k.MulAddVVV, k.MulAddVSV, k.MulAddVVS, k.MulAddVSS} {
+		for _, f := range []any{k.Select, k.SelectVS, k.SelectSV, k.SelectSS, k.MulAddVVV, k.MulAddVSV, k.MulAddVVS, k.MulAddVSS,
+			k.SumRows, k.MaxRows, k.MinRows, k.ProdRows, k.DotRows, k.AddColumns, k.MaxColumns, k.MinColumns, k.MulAddColumns,
+			k.Fill, k.Repeat, k.Tile, k.Copy2D, k.Transpose2D} {
 			if name := nameOf(f); !strings.HasPrefix(name, prefix) {
 				t.Errorf("%s: a field is %s", level, name)
 			}

@@ -12,14 +12,18 @@ type axis struct{ dim, dst, src int }
 type mover struct {
 	copy2D, transpose2D func(dst, src unsafe.Pointer, rows, cols, dstStride, srcStride int)
 	strided             func(dst, src unsafe.Pointer, n, srcStride int)
+	fill                func(dst, value unsafe.Pointer, n int)
 	one                 func(dst, src unsafe.Pointer)
 }
 
 func moverOf[T any]() mover {
-	return mover{copy2D[T], transpose2D[T], strided[T], func(dst, src unsafe.Pointer) { *(*T)(dst) = *(*T)(src) }}
+	return mover{copy2D[T], transpose2D[T], strided[T],
+		func(dst, value unsafe.Pointer, n int) { fill(slice[T](dst, n), *(*T)(value)) },
+		func(dst, src unsafe.Pointer) { *(*T)(dst) = *(*T)(src) }}
 }
 
-var movers = map[int]*mover{1: new(moverOf[uint8]()), 2: new(moverOf[uint16]()), 8: new(moverOf[uint64]())}
+// movers are those of 1, 2 and 8 bytes.
+var movers = [9]*mover{1: new(moverOf[uint8]()), 2: new(moverOf[uint16]()), 8: new(moverOf[uint64]())}
 
 // CopyStrided copies an array of dims elements of elem bytes: element (i, j, ...) lies at i*strides[0] + j*strides[1] + ...
 // elements in each of dst and src. Where strides are negative, the slice starts at the lowest element that is touched. Strides
@@ -58,11 +62,12 @@ func span(dims, strides []int) (first, elements int) {
 func (k *Kernels) CopyStridedAt(dst, src unsafe.Pointer, elem int, dims, dstStrides, srcStrides []int) {
 	var room [12]axis
 	axes := room[:0]
-	m, scale := movers[elem], 1
-	switch {
-	case elem == 4:
-		m = &mover{k.Copy2D, k.Transpose2D, k.Strided, func(dst, src unsafe.Pointer) { *(*uint32)(dst) = *(*uint32)(src) }}
-	case m == nil:
+	m, scale := &k.words, 1
+	switch elem {
+	case 1, 2, 8:
+		m = movers[elem]
+	case 4:
+	default:
 		m, scale = movers[1], elem
 		axes = append(axes, axis{elem, 1, 1})
 		elem = 1
@@ -145,6 +150,10 @@ func (m *mover) plane(dst, src unsafe.Pointer, rows, cols axis, elem int) {
 		m.copy2D(dst, src, rows.dim, cols.dim, rows.dst, rows.src)
 	case cols.dst == 1 && rows.src == 1:
 		m.transpose2D(dst, src, cols.dim, rows.dim, rows.dst, cols.src)
+	case cols.dst == 1 && cols.src == 0:
+		for r := range rows.dim {
+			m.fill(unsafe.Add(dst, r*rows.dst*elem), unsafe.Add(src, r*rows.src*elem), cols.dim)
+		}
 	case cols.dst == 1:
 		for r := range rows.dim {
 			m.strided(unsafe.Add(dst, r*rows.dst*elem), unsafe.Add(src, r*rows.src*elem), cols.dim, cols.src)

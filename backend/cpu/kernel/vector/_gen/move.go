@@ -13,7 +13,9 @@ func (m *machine) moves() {
 	m.planes("Tile", "Tile", []string{"rows", "cols"}, false)
 	m.planes("Copy2D", "", []string{"rows", "cols", "dstStride", "srcStride"}, false)
 	m.largest()
-	if !m.wide {
+	if m.wide {
+		m.transpose16()
+	} else {
 		m.transpose()
 	}
 }
@@ -162,6 +164,66 @@ func (m *machine) transpose() {
 	m.ADDQ(operand.U8(32), p["src"])
 	m.LEAQ(operand.Mem{Base: p["dst"], Index: ds, Scale: 8}, p["dst"])
 	m.SUBQ(operand.U8(8), p["cols"])
+	m.JNZ(operand.LabelRef("columns"))
+	m.end()
+}
+
+// transpose16 goes through squares of 16 x 16 words: each cache line of both arrays is touched once, so that strides of
+// powers of 2, which put all lines of a column into the same few places of the cache, do no harm.
+func (m *machine) transpose16() {
+	p := m.function("Transpose16", "", "Transpose16 is Transpose2D for rows and cols that are multiples of 16 and not 0.",
+		[]string{"dst", "src"}, []string{"rows", "cols", "dstStride", "srcStride"})
+	ds, ss := p["dstStride"], p["srcStride"]
+	m.SHLQ(operand.U8(2), ds)
+	m.SHLQ(operand.U8(2), ss)
+	m.Label("columns")
+	s, d, n := m.GP64(), m.GP64(), m.GP64()
+	m.MOVQ(p["src"], s)
+	m.MOVQ(p["dst"], d)
+	m.MOVQ(p["rows"], n)
+	m.Label("square")
+	var r, t, u, out [16]op
+	for i := range r {
+		v := m.ZMM()
+		m.VMOVUPS(operand.Mem{Base: s}, v)
+		m.ADDQ(ss, s)
+		r[i] = v
+	}
+	for i := 0; i < 16; i += 2 {
+		t[i], t[i+1] = m.two(m.VUNPCKLPS, r[i], r[i+1]), m.two(m.VUNPCKHPS, r[i], r[i+1])
+	}
+	for i := 0; i < 16; i += 4 {
+		u[i], u[i+1] = m.two(m.VUNPCKLPD, t[i], t[i+2]), m.two(m.VUNPCKHPD, t[i], t[i+2])
+		u[i+2], u[i+3] = m.two(m.VUNPCKLPD, t[i+1], t[i+3]), m.two(m.VUNPCKHPD, t[i+1], t[i+3])
+	}
+	quarters := func(a, b op, odd bool) op {
+		v := m.ZMM()
+		m.VSHUFF32X4(operand.U8(map[bool]uint8{false: 0x88, true: 0xdd}[odd]), b, a, v)
+		return v
+	}
+	for j := range 4 {
+		even, evenHigh := quarters(u[j], u[j+4], false), quarters(u[j+8], u[j+12], false)
+		odd, oddHigh := quarters(u[j], u[j+4], true), quarters(u[j+8], u[j+12], true)
+		out[j], out[j+8] = quarters(even, evenHigh, false), quarters(even, evenHigh, true)
+		out[j+4], out[j+12] = quarters(odd, oddHigh, false), quarters(odd, oddHigh, true)
+	}
+	to := m.GP64()
+	m.MOVQ(d, to)
+	for i := range out {
+		m.VMOVUPS(out[i], operand.Mem{Base: to})
+		if i < 15 {
+			m.ADDQ(ds, to)
+		}
+	}
+	m.ADDQ(operand.U8(64), d)
+	m.SUBQ(operand.U8(16), n)
+	m.JNZ(operand.LabelRef("square"))
+	m.ADDQ(operand.U8(64), p["src"])
+	sixteen := m.GP64()
+	m.MOVQ(ds, sixteen)
+	m.SHLQ(operand.U8(4), sixteen)
+	m.ADDQ(sixteen, p["dst"])
+	m.SUBQ(operand.U8(16), p["cols"])
 	m.JNZ(operand.LabelRef("columns"))
 	m.end()
 }
