@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -20,6 +21,7 @@ type Function struct {
 	shadow   compute.Function
 	ir       *ir.Function
 	captures map[*ir.Node]*value // by the node of the function in which the value was made
+	known    map[string]*value   // by what was recorded, for merging equal operations
 	returned bool
 }
 
@@ -46,7 +48,7 @@ type operation struct {
 func newFunction(b *Builder, name string, parent *Function, shadow compute.Function) *Function {
 	f := &Function{
 		Function: notimplemented.Function{ErrFn: notImplemented}, builder: b, parent: parent, shadow: shadow,
-		ir: &ir.Function{Name: name}, captures: map[*ir.Node]*value{},
+		ir: &ir.Function{Name: name}, captures: map[*ir.Node]*value{}, known: map[string]*value{},
 	}
 	if parent != nil {
 		f.ir.Parent = parent.ir
@@ -163,7 +165,44 @@ func (f *Function) record(o operation) ([]compute.Value, error) {
 	if replay == nil {
 		replay = o.build
 	}
-	return f.outputs(f.add(o.op, o.attrs, nodes, outputs, replay), built), nil
+	key := o.key(nodes, outputs)
+	if equal := f.known[key]; key != "" && equal != nil {
+		return []compute.Value{equal}, nil
+	}
+	recorded := f.outputs(f.add(o.op, o.attrs, nodes, outputs, replay), built)
+	if key != "" {
+		f.known[key] = recorded[0].(*value)
+	}
+	return recorded, nil
+}
+
+// mergedConstant is the largest constant, in bytes, that is compared with others.
+const mergedConstant = 64
+
+// key is the same for equal operations, which are recorded once, and "" for those that are recorded each time: barriers, whose
+// purpose that is, operations with closures or several outputs, and large constants.
+func (o operation) key(inputs []*ir.Node, outputs []shapes.Shape) string {
+	if len(outputs) != 1 || o.closures != nil || o.op == compute.OpTypeCall || o.op == compute.OpTypeOptimizationBarrier ||
+		o.op == compute.OpTypeSchedulingBarrier {
+		return ""
+	}
+	text := make([]byte, 0, 128)
+	text = fmt.Appendf(text, "%d %s", o.op, outputs[0])
+	for _, input := range inputs {
+		text = append(strconv.AppendInt(append(text, ' '), int64(input.ID), 10), ',')
+	}
+	switch attrs := o.attrs.(type) {
+	case nil:
+	case ir.ConstantAttrs:
+		data := dtypes.UnsafeByteSliceFromAny(attrs.Flat)
+		if len(data) > mergedConstant {
+			return ""
+		}
+		text = append(text, data...)
+	default:
+		text = fmt.Appendf(text, "%+v", attrs)
+	}
+	return string(text)
 }
 
 // outputs gives the values of a node: itself if it has one output, else selections.

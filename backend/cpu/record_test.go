@@ -445,3 +445,44 @@ func TestConversionToTheSame(t *testing.T) {
 		t.Errorf("in a closure: %s of %p", opName(y.node.Op), y.fn)
 	}
 }
+
+// TestEqualOperationsAreMerged: equal operations are one value, those that differ in anything are not, and barriers never.
+func TestEqualOperationsAreMerged(t *testing.T) {
+	b := open(t, "")
+	b.extra = extras()
+	main := b.Builder("merged").(*Builder).main
+	x, i := must(main.Parameter("x", f32(4, 4), nil)), must(main.Parameter("i", i32(), nil))
+	closure := must(main.Closure()).(*Function)
+	large := make([]float32, 17)
+	zero := float32(0)
+	for name, c := range map[string]struct {
+		make func(f *Function, variant int) (compute.Value, error)
+		same bool
+	}{
+		"equal": {func(f *Function, _ int) (compute.Value, error) { return f.Exp(x) }, true},
+		"axes":  {func(f *Function, v int) (compute.Value, error) { return f.ReduceSum(x, v) }, false},
+		"shape": {func(f *Function, v int) (compute.Value, error) { return f.Reshape(x, 2+6*v, 8-6*v) }, false},
+		"dtype": {func(f *Function, v int) (compute.Value, error) {
+			return f.ConvertDType(x, []dtypes.DType{dtypes.Int32, dtypes.Bool}[v])
+		}, false},
+		"constant": {func(f *Function, _ int) (compute.Value, error) { return f.Constant([]float32{1}) }, true},
+		"zeros":    {func(f *Function, v int) (compute.Value, error) { return f.Constant([]float32{zero * float32(1-2*v)}) }, false},
+		"large":    {func(f *Function, _ int) (compute.Value, error) { return f.Constant(large, 17) }, false},
+		"barrier":  {func(f *Function, _ int) (compute.Value, error) { return f.SchedulingBarrier(x, i) }, false},
+		"native": {func(f *Function, v int) (compute.Value, error) {
+			return f.DynamicSlice(x, []compute.Value{i, i}, []int{2, 2})
+		}, true},
+		"operands": {func(f *Function, v int) (compute.Value, error) {
+			return f.Sub([]compute.Value{x, must(f.Neg(x))}[v], must(f.Abs(x)))
+		}, false},
+		"in itself": {func(f *Function, v int) (compute.Value, error) { return f.Add(must(f.Sin(x)), must(f.Sin(x))) }, true},
+	} {
+		first, second := must(c.make(main, 0)), must(c.make(main, 1))
+		if (first == second) != c.same {
+			t.Errorf("%s: merged: %t", name, first == second)
+		}
+		if inside := must(c.make(closure, 0)); inside == first {
+			t.Errorf("%s: a closure has main's value", name)
+		}
+	}
+}
