@@ -39,7 +39,7 @@ func TestBackends(t *testing.T) {
 		t.Cleanup(opened.Finalize)
 		return opened
 	}
-	blocks, fused := open(backend.Default), open("polar")
+	blocks, fused := open("go"), open("polar")
 	for _, c := range decoderCases() {
 		for _, packing := range []bool{false, true} {
 			n := newNet(t, c.cfg)

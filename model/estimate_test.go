@@ -34,7 +34,7 @@ func estimated(t *testing.T, architecture string, change func(c *Config)) *Decod
 // workload builds the graph that w describes and returns its outputs: the loss and the gradients of what trains.
 func workload(t *testing.T, d *Decoder, w Workload) []*Node {
 	t.Helper()
-	opened, err := backend.Open(backend.Default) // attends in blocks of products, which the estimate counts
+	opened, err := backend.Open("go") // attends in blocks of products, which the estimate counts
 	if err != nil {
 		t.Fatal(err)
 	}

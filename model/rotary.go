@@ -4,6 +4,7 @@ import (
 	"math"
 
 	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/polargo/polar/internal/vjp"
 )
 
 // rotary rotates queries and keys by their positions. Ref: Su et al. 2021, arXiv 2104.09864, in the layout of halves.
@@ -11,7 +12,8 @@ type rotary struct {
 	// Tables of the shape of what they rotate, [B, heads, T, head dimension], or [B or 1, T, 1, head dimension] for tokens first;
 	// those of the queries carry the attention's scale.
 	cosQ, sinQ, cosK, sinK *Node
-	// swap is the matrix for which x·swap is x with its halves exchanged and the first one negated, [h, h].
+	// swap is the matrix for which x·swap is x with its halves exchanged, [h, h]; nil for tokens first, where a copy does it. The
+	// sines of the first half are negative.
 	swap *Node
 }
 
@@ -44,7 +46,8 @@ func (s RopeScaling) llama3(f float64) float64 {
 	return keep*f + (1-keep)*f/s.Factor
 }
 
-// angles returns the cosines and sines of positions 0 to count-1, [count, headDim] row-major, times scale.
+// angles returns the cosines and sines of positions 0 to count-1, [count, headDim] row-major, times scale. The sines of the first
+// half are negated: x turns to x·cos + (x with its halves exchanged)·sin.
 func (r Rope) angles(count, headDim int, scale float64) (cos, sin []float32) {
 	frequencies := r.frequencies(headDim)
 	half := headDim / 2
@@ -54,7 +57,7 @@ func (r Rope) angles(count, headDim int, scale float64) (cos, sin []float32) {
 			s, c := math.Sincos(float64(p) * f)
 			at := p*headDim + i
 			cos[at], cos[at+half] = float32(scale*c), float32(scale*c)
-			sin[at], sin[at+half] = float32(scale*s), float32(scale*s)
+			sin[at], sin[at+half] = float32(-scale*s), float32(scale*s)
 		}
 	}
 	return cos, sin
@@ -79,10 +82,13 @@ func newRotary(g *Graph, c Config, shape batchShape, count int, positions *Node)
 	r.cosQ, r.sinQ = table(cos, c.Heads), table(sin, c.Heads)
 	cos, sin = c.Rope.angles(count, c.HeadDim, 1)
 	r.cosK, r.sinK = table(cos, c.KVHeads), table(sin, c.KVHeads)
+	if shape.tokensFirst {
+		return r
+	}
 	half := c.HeadDim / 2
 	swap := make([]float32, c.HeadDim*c.HeadDim)
 	for i := range half {
-		swap[(i+half)*c.HeadDim+i] = -1
+		swap[(i+half)*c.HeadDim+i] = 1
 		swap[i*c.HeadDim+i+half] = 1
 	}
 	r.swap = Reshape(Const(g, swap), c.HeadDim, c.HeadDim)
@@ -101,8 +107,18 @@ func repeat(x *Node, rows, times int) *Node {
 }
 
 func (r *rotary) rotate(x, cos, sin *Node) *Node {
-	swapped := DotGeneral(x, []int{3}, nil, r.swap, []int{0}, nil)
-	return Add(Mul(x, cos), Mul(swapped, sin))
+	if r.swap != nil {
+		swapped := DotGeneral(x, []int{3}, nil, r.swap, []int{0}, nil)
+		return Add(Mul(x, cos), Mul(swapped, sin))
+	}
+	turn := func(x, sin *Node) *Node {
+		d := x.Shape().Dimensions
+		halves := Reshape(x, d[0], d[1], d[2], 2, d[3]/2)
+		return Add(Mul(x, cos), Mul(Reshape(Reverse(halves, 3), d...), sin))
+	}
+	return vjp.Custom([]*Node{x}, func() *Node { return turn(x, sin) }, func(_, dy *Node) []*Node {
+		return []*Node{turn(dy, Neg(sin))} // back by the same angle
+	})
 }
 
 // queries rotates and scales queries as splitHeads gives them; keys rotates keys.
@@ -110,4 +126,10 @@ func (r *rotary) queries(x *Node) *Node { return r.rotate(x, r.cosQ, r.sinQ) }
 func (r *rotary) keys(x *Node) *Node    { return r.rotate(x, r.cosK, r.sinK) }
 
 // constants lists the nodes that need no gradient.
-func (r *rotary) constants() []*Node { return []*Node{r.cosQ, r.sinQ, r.cosK, r.sinK, r.swap} }
+func (r *rotary) constants() []*Node {
+	out := []*Node{r.cosQ, r.sinQ, r.cosK, r.sinK}
+	if r.swap != nil {
+		out = append(out, r.swap)
+	}
+	return out
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,17 +13,17 @@ import (
 )
 
 // tolerances are relative to the sum of |a b| over K (and |c|), in units of the rounding error u of the type: sums of K terms in
-// any order are within K u, and those of random signs far less. The worst measured over TestRandom and TestCases is 2.6 u
-// for float32 at K = 2048.
-const tolerance = 16
+// any order are within K u, and those of random signs far less. The worst measured over TestRandom and TestCases is 5.6 u.
+const tolerance = 12
 
-// canary fills what a product must not touch: C around the matrices and after its end, scratch after its end.
+// canary fills what a product must not touch: C between the rows of its matrices.
 const canary = -12345.5
 
+// problem is a spec with operands; those of execute are copies that end, or begin, at memory's edge.
 type problem[T float32 | float64] struct {
 	spec       Spec
 	a, b, c    []T
-	want, size []float64 // the exact result and the sum of absolute terms, as c
+	want, size []float64 // the exact result and the sum of absolute terms, as c; NaN where it was not computed
 }
 
 func fill[T float32 | float64](r *rand.Rand, x []T) {
@@ -35,20 +36,20 @@ func extent(offsets []int, v View, rows, cols int) int {
 	if rows == 0 || cols == 0 {
 		return 0
 	}
-	most := 0
-	for _, o := range offsets {
-		most = max(most, o)
-	}
-	return most + (rows-1)*v.Row + (cols-1)*v.Col + 1
+	return slices.Max(offsets) + (rows-1)*v.Row + (cols-1)*v.Col + 1
 }
 
-// build makes operands that end exactly at the last element, and the exact result.
+func (s Spec) offsets() (a, b, c []int) {
+	if s.COffsets == nil {
+		return zero, zero, zero
+	}
+	return s.AOffsets, s.BOffsets, s.COffsets
+}
+
+// build makes operands and the exact result, of large products at some elements.
 func build[T float32 | float64](r *rand.Rand, s Spec) *problem[T] {
 	p := &problem[T]{spec: s}
-	ao, bo, co := s.AOffsets, s.BOffsets, s.COffsets
-	if co == nil {
-		ao, bo, co = zero, zero, zero
-	}
+	ao, bo, co := s.offsets()
 	p.a = make([]T, extent(ao, s.A, s.M, s.K))
 	p.b = make([]T, extent(bo, s.B, s.K, s.N))
 	p.c = make([]T, extent(co, s.C, s.M, s.N))
@@ -61,88 +62,108 @@ func build[T float32 | float64](r *rand.Rand, s Spec) *problem[T] {
 	for i := range p.want {
 		p.want[i] = canary
 	}
-	round := func(x T) float64 {
-		if s.BF16 {
-			return float64(RoundBF16(float32(x)))
-		}
-		return float64(x)
-	}
+	every := max(1, len(co)*s.M*s.N*s.K/2_000_000)
 	for q := range co {
 		for i := range s.M {
 			for j := range s.N {
 				at := co[q] + i*s.C.Row + j*s.C.Col
-				sum, rest, size := 0.0, 0.0, 0.0 // rest is what rounding took from sum
 				if s.Accumulate {
 					p.c[at] = T(r.NormFloat64())
-					sum = float64(p.c[at])
-					size = math.Abs(sum)
 				}
-				for k := range s.K {
-					x, y := round(p.a[ao[q]+i*s.A.Row+k*s.A.Col]), round(p.b[bo[q]+k*s.B.Row+j*s.B.Col])
-					z := x * y
-					next := sum + z
-					back := next - sum
-					rest += math.FMA(x, y, -z) + (sum - (next - back)) + (z - back)
-					sum = next
-					size += math.Abs(z)
+				p.want[at] = math.NaN()
+				if every == 1 || r.IntN(every) == 0 {
+					p.exact(at, ao[q]+i*s.A.Row, bo[q]+j*s.B.Col)
 				}
-				p.want[at], p.size[at] = sum+rest, size
 			}
 		}
 	}
 	return p
 }
 
-// execute runs a problem and returns C with the kernel's name. It checks scratch and epilogues.
-func execute[T float32 | float64](t testing.TB, p *problem[T], level feature.Level, workers int) ([]T, string) {
-	t.Helper()
-	plan := New[T](p.spec, level)
-	tm := team.New(workers)
-	defer tm.Close()
-	const guard = 100
-	whole := make([]T, len(p.c)+guard)
-	c := whole[: len(p.c) : len(p.c)+guard]
-	copy(c, p.c)
-	for i := range guard {
-		whole[len(c)+i] = canary
-	}
-	need := plan.Scratch(workers)
-	scratch := make([]T, need+guard)
-	for i := range scratch {
-		scratch[i] = T(math.NaN())
-		if i >= need {
-			scratch[i] = canary
+// exact computes an element of C in float64, with what rounding loses, from its first terms in A and B.
+func (p *problem[T]) exact(at, a, b int) {
+	round := func(x T) float64 {
+		if p.spec.BF16 {
+			return float64(RoundBF16(float32(x)))
 		}
+		return float64(x)
 	}
-	s := p.spec
-	seen := make([][]uint8, plan.batch)
-	for i := range seen {
-		seen[i] = make([]uint8, s.M*s.N)
+	sum, lost := 0.0, 0.0
+	if p.spec.Accumulate {
+		sum = float64(p.c[at])
 	}
-	plan.Run(tm, c, p.a, p.b, scratch[:need], func(worker, product, row, col, rows, cols int) {
-		if worker < 0 || worker >= workers {
-			t.Errorf("worker %d of %d", worker, workers)
-		}
-		for i := row; i < row+rows; i++ {
-			for j := col; j < col+cols; j++ {
-				seen[product][i*s.N+j]++
-			}
-		}
-	})
-	for product, cells := range seen {
-		for i, n := range cells {
-			if n != 1 {
-				t.Fatalf("%s %+v: epilogue called %d times for product %d element %d,%d", plan.Kernel(), s, n, product, i/s.N, i%s.N)
-			}
-		}
+	size := math.Abs(sum)
+	for k := range p.spec.K {
+		x, y := round(p.a[a+k*p.spec.A.Col]), round(p.b[b+k*p.spec.B.Row])
+		z := x * y
+		next := sum + z
+		back := next - sum
+		lost += math.FMA(x, y, -z) + (sum - (next - back)) + (z - back)
+		sum = next
+		size += math.Abs(z)
 	}
-	for i := range guard {
-		if whole[len(c)+i] != canary || scratch[need+i] != canary {
-			t.Fatalf("%s %+v: wrote %d elements past the end", plan.Kernel(), s, i)
-		}
-	}
-	return c, plan.Kernel()
+	p.want[at], p.size[at] = sum+lost, size
 }
+
+func place[T float32 | float64](t testing.TB, x []T, atEnd bool) []T {
+	y := guarded[T](t, len(x), atEnd)
+	copy(y, x)
+	return y
+}
+
+// execute runs a problem on memory with guards and returns C with the kernel's name. It checks that epilogues see every element
+// once.
+func execute[T float32 | float64](t testing.TB, p *problem[T], level feature.Level, workers int) (c []T, name string) {
+	t.Helper()
+	run := func(t testing.TB) {
+		plan := New[T](p.spec, level)
+		tm := team.New(workers)
+		defer tm.Close()
+		atEnd := workers != 2
+		a, b, out := place(t, p.a, atEnd), place(t, p.b, atEnd), place(t, p.c, atEnd)
+		scratch := guarded[T](t, plan.Scratch(workers), atEnd)
+		for i := range scratch {
+			scratch[i] = T(math.NaN())
+		}
+		s := p.spec
+		seen := make([]uint8, plan.batch*s.M*s.N)
+		plan.Run(tm, out, a, b, scratch, func(worker, product, row, col, rows, cols int) {
+			if worker < 0 || worker >= workers {
+				t.Errorf("worker %d of %d", worker, workers)
+			}
+			for i := row; i < row+rows; i++ {
+				for j := col; j < col+cols; j++ {
+					seen[(product*s.M+i)*s.N+j]++
+				}
+			}
+		})
+		if i := slices.IndexFunc(seen, func(n uint8) bool { return n != 1 }); i >= 0 {
+			t.Fatalf("%s %+v: epilogue called %d times for element %d,%d", plan.Kernel(), s, seen[i], i/s.N%s.M, i%s.N)
+		}
+		c, name = slices.Clone(out), plan.Kernel()
+	}
+	scoped(t, run)
+	return c, name
+}
+
+// scoped runs f and then its cleanups, so that guarded memory does not pile up.
+func scoped(t testing.TB, f func(t testing.TB)) {
+	t.Helper()
+	s := &scope{TB: t}
+	defer func() {
+		for _, undo := range s.undo {
+			undo()
+		}
+	}()
+	f(s)
+}
+
+type scope struct {
+	testing.TB
+	undo []func()
+}
+
+func (s *scope) Cleanup(f func()) { s.undo = append(s.undo, f) }
 
 // verify compares with the exact result and returns the worst error in units of the tolerance's unit.
 func (p *problem[T]) verify(c []T) (worst float64, err error) {
@@ -152,10 +173,10 @@ func (p *problem[T]) verify(c []T) (worst float64, err error) {
 	}
 	for i := range c {
 		got := float64(c[i])
-		e := math.Abs(got-p.want[i]) / (u * p.size[i])
-		if got == p.want[i] {
-			e = 0
+		if got == p.want[i] || p.want[i] != p.want[i] && got != canary {
+			continue
 		}
+		e := math.Abs(got-p.want[i]) / (u * p.size[i])
 		if !(e <= tolerance) {
 			return e, fmt.Errorf("c[%d] = %v, want %v: %.3g units", i, got, p.want[i], e)
 		}
@@ -171,32 +192,28 @@ func levels() (l []feature.Level) {
 	return l
 }
 
-// check runs a spec at every level and with 1, 2, 3 and 8 workers, and returns the kernels' names.
-func check[T float32 | float64](t testing.TB, r *rand.Rand, s Spec, levels []feature.Level) (names []string) {
+// worst is the largest error that check has met, in units of the tolerance's.
+var worst float64
+
+// check runs a spec at some levels and with 1, 2, 3 and 8 workers, and returns the kernels' names.
+func check[T float32 | float64](t testing.TB, r *rand.Rand, s Spec, levels ...feature.Level) (names []string) {
 	t.Helper()
 	p := build[T](r, s)
 	for _, level := range levels {
 		first, name := execute(t, p, level, 1)
-		if _, err := p.verify(first); err != nil {
+		e, err := p.verify(first)
+		if err != nil {
 			t.Fatalf("%s %+v: %v", name, s, err)
 		}
+		worst = max(worst, e)
 		for _, workers := range []int{2, 3, 8} {
-			if again, _ := execute(t, p, level, workers); !same(first, again) {
+			if again, _ := execute(t, p, level, workers); !slices.Equal(first, again) {
 				t.Fatalf("%s %+v: %d workers give other bits than one", name, s, workers)
 			}
 		}
 		names = append(names, name)
 	}
 	return names
-}
-
-func same[T float32 | float64](a, b []T) bool {
-	for i := range a {
-		if a[i] != b[i] && (a[i] == a[i] || b[i] == b[i]) {
-			return false
-		}
-	}
-	return true
 }
 
 func randomSpec(r *rand.Rand, most int) Spec {
@@ -245,13 +262,14 @@ func randomSpec(r *rand.Rand, most int) Spec {
 
 func TestRandom(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
+	for range 200 {
 		s := randomSpec(r, 200)
 		s.BF16 = r.IntN(5) == 0
-		check[float32](t, r, s, levels())
+		check[float32](t, r, s, levels()...)
 		s.BF16 = false
-		check[float64](t, r, s, levels())
+		check[float64](t, r, s, levels()...)
 	}
+	t.Logf("worst error: %.3g units", worst)
 }
 
 // TestNonFinite: NaN and Inf reach exactly the elements of C that IEEE arithmetic says, also through zeros.

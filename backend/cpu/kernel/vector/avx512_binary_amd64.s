@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func avx512AddVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512AddVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -14,54 +14,54 @@ TEXT ·avx512AddVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VADDPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VADDPS  Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VADDPS  Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VADDPS  Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VADDPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VADDPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VADDPS    Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -184,7 +184,7 @@ done:
 	RET
 
 // func avx512SubVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512SubVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -193,54 +193,54 @@ TEXT ·avx512SubVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VSUBPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VSUBPS  Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VSUBPS  Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VSUBPS  Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VSUBPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VSUBPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VSUBPS    Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -363,7 +363,7 @@ done:
 	RET
 
 // func avx512MulVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512MulVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -372,54 +372,54 @@ TEXT ·avx512MulVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VMULPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VMULPS  Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VMULPS  Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VMULPS  Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VMULPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VMULPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VMULPS    Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -542,7 +542,7 @@ done:
 	RET
 
 // func avx512DivVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512DivVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -551,54 +551,54 @@ TEXT ·avx512DivVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VDIVPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VDIVPS  Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VDIVPS  Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VDIVPS  Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VDIVPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VDIVPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VDIVPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VDIVPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VDIVPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VDIVPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VDIVPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VDIVPS    Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -721,7 +721,7 @@ done:
 	RET
 
 // func avx512MaxVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512MaxVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -730,66 +730,66 @@ TEXT ·avx512MaxVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VRANGEPS $0x05, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VRANGEPS $0x05, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VRANGEPS $0x05, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VRANGEPS $0x05, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VRANGEPS $0x05, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VRANGEPS $0x05, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VRANGEPS $0x05, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VRANGEPS $0x05, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VRANGEPS $0x05, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VRANGEPS $0x05, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VRANGEPS  $0x05, Z1, Z0, Z2
-	VCMPPS    $0x03, Z1, Z0, K2
-	VADDPS    Z1, Z0, K2, Z2
-	VMOVUPS   Z2, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VRANGEPS  $0x05, Y1, Y0, Y2
+	VCMPPS    $0x03, Y1, Y0, K2
+	VADDPS    Y1, Y0, K2, Y2
+	VMOVUPS   Y2, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -936,7 +936,7 @@ done:
 	RET
 
 // func avx512MinVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512MinVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -945,66 +945,66 @@ TEXT ·avx512MinVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VRANGEPS $0x04, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VRANGEPS $0x04, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VRANGEPS $0x04, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VRANGEPS $0x04, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VRANGEPS $0x04, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VRANGEPS $0x04, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VRANGEPS $0x04, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VRANGEPS $0x04, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VRANGEPS $0x04, Z1, Z0, Z2
-	VCMPPS   $0x03, Z1, Z0, K1
-	VADDPS   Z1, Z0, K1, Z2
-	VMOVUPS  Z2, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VRANGEPS $0x04, Y1, Y0, Y2
+	VCMPPS   $0x03, Y1, Y0, K1
+	VADDPS   Y1, Y0, K1, Y2
+	VMOVUPS  Y2, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VRANGEPS  $0x04, Z1, Z0, Z2
-	VCMPPS    $0x03, Z1, Z0, K2
-	VADDPS    Z1, Z0, K2, Z2
-	VMOVUPS   Z2, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VRANGEPS  $0x04, Y1, Y0, Y2
+	VCMPPS    $0x03, Y1, Y0, K2
+	VADDPS    Y1, Y0, K2, Y2
+	VMOVUPS   Y2, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -1151,7 +1151,7 @@ done:
 	RET
 
 // func avx512AddIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512AddIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -1160,54 +1160,54 @@ TEXT ·avx512AddIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPADDD  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPADDD  Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPADDD  Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPADDD  Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPADDD  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPADDD  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPADDD  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPADDD  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPADDD  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPADDD  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPADDD    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPADDD    Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -1330,7 +1330,7 @@ done:
 	RET
 
 // func avx512SubIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512SubIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -1339,54 +1339,54 @@ TEXT ·avx512SubIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPSUBD  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPSUBD  Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPSUBD  Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPSUBD  Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPSUBD  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPSUBD  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPSUBD  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPSUBD  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPSUBD  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPSUBD  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPSUBD    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPSUBD    Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -1509,7 +1509,7 @@ done:
 	RET
 
 // func avx512MulIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512MulIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -1518,54 +1518,54 @@ TEXT ·avx512MulIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMULLD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPMULLD Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPMULLD Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPMULLD Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMULLD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPMULLD Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPMULLD Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPMULLD Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMULLD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMULLD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPMULLD   Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPMULLD   Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -1688,7 +1688,7 @@ done:
 	RET
 
 // func avx512MaxIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512MaxIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -1697,54 +1697,54 @@ TEXT ·avx512MaxIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMAXSD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPMAXSD Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPMAXSD Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPMAXSD Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMAXSD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPMAXSD Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPMAXSD Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPMAXSD Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMAXSD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMAXSD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPMAXSD   Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPMAXSD   Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -1867,7 +1867,7 @@ done:
 	RET
 
 // func avx512MinIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512MinIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -1876,54 +1876,54 @@ TEXT ·avx512MinIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMINSD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPMINSD Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPMINSD Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPMINSD Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMINSD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPMINSD Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPMINSD Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPMINSD Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMINSD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMINSD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPMINSD   Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPMINSD   Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -2046,7 +2046,7 @@ done:
 	RET
 
 // func avx512MaxUintVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512MaxUintVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -2055,54 +2055,54 @@ TEXT ·avx512MaxUintVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMAXUD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPMAXUD Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPMAXUD Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPMAXUD Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMAXUD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPMAXUD Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPMAXUD Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPMAXUD Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMAXUD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMAXUD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPMAXUD   Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPMAXUD   Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -2225,7 +2225,7 @@ done:
 	RET
 
 // func avx512MinUintVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512MinUintVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -2234,54 +2234,54 @@ TEXT ·avx512MinUintVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMINUD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPMINUD Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPMINUD Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPMINUD Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMINUD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPMINUD Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPMINUD Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPMINUD Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPMINUD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPMINUD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPMINUD   Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPMINUD   Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -2404,7 +2404,7 @@ done:
 	RET
 
 // func avx512AndVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512AndVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -2413,54 +2413,54 @@ TEXT ·avx512AndVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPANDD  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPANDD  Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPANDD  Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPANDD  Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPANDD  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPANDD  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPANDD  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPANDD  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPANDD  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPANDD  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPANDD    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPANDD    Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -2583,7 +2583,7 @@ done:
 	RET
 
 // func avx512OrVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512OrVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -2592,54 +2592,54 @@ TEXT ·avx512OrVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPORD   Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPORD   Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPORD   Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPORD   Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPORD   Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPORD   Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPORD   Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPORD   Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPORD   Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPORD   Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPORD     Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPORD     Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -2762,7 +2762,7 @@ done:
 	RET
 
 // func avx512XorVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512XorVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -2771,54 +2771,54 @@ TEXT ·avx512XorVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPXORD  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPXORD  Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPXORD  Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPXORD  Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPXORD  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPXORD  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPXORD  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPXORD  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPXORD  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPXORD  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPXORD    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPXORD    Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -2941,7 +2941,7 @@ done:
 	RET
 
 // func avx512ShiftLeftVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512ShiftLeftVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -2950,54 +2950,54 @@ TEXT ·avx512ShiftLeftVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPSLLVD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPSLLVD Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPSLLVD Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPSLLVD Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPSLLVD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPSLLVD Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPSLLVD Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPSLLVD Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPSLLVD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPSLLVD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPSLLVD   Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPSLLVD   Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -3120,7 +3120,7 @@ done:
 	RET
 
 // func avx512ShiftRightVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512ShiftRightVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -3129,54 +3129,54 @@ TEXT ·avx512ShiftRightVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPSRAVD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPSRAVD Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPSRAVD Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPSRAVD Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPSRAVD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPSRAVD Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPSRAVD Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPSRAVD Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPSRAVD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPSRAVD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPSRAVD   Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPSRAVD   Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -3299,7 +3299,7 @@ done:
 	RET
 
 // func avx512ShiftRightLogicalVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX2, AVX512F, AVX512VL, BMI2
 TEXT ·avx512ShiftRightLogicalVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -3308,54 +3308,54 @@ TEXT ·avx512ShiftRightLogicalVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPSRLVD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	VMOVUPS 64(CX)(SI*4), Z0
-	VMOVUPS 64(DX)(SI*4), Z1
-	VPSRLVD Z1, Z0, Z0
-	VMOVUPS Z0, 64(AX)(SI*4)
-	VMOVUPS 128(CX)(SI*4), Z0
-	VMOVUPS 128(DX)(SI*4), Z1
-	VPSRLVD Z1, Z0, Z0
-	VMOVUPS Z0, 128(AX)(SI*4)
-	VMOVUPS 192(CX)(SI*4), Z0
-	VMOVUPS 192(DX)(SI*4), Z1
-	VPSRLVD Z1, Z0, Z0
-	VMOVUPS Z0, 192(AX)(SI*4)
-	ADDQ    $+64, SI
-	SUBQ    $+64, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPSRLVD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS 32(CX)(SI*4), Y0
+	VMOVUPS 32(DX)(SI*4), Y1
+	VPSRLVD Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)(SI*4)
+	VMOVUPS 64(CX)(SI*4), Y0
+	VMOVUPS 64(DX)(SI*4), Y1
+	VPSRLVD Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)(SI*4)
+	VMOVUPS 96(CX)(SI*4), Y0
+	VMOVUPS 96(DX)(SI*4), Y1
+	VPSRLVD Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)(SI*4)
+	ADDQ    $+32, SI
+	SUBQ    $+32, BX
 	JGE     many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS (CX)(SI*4), Z0
-	VMOVUPS (DX)(SI*4), Z1
-	VPSRLVD Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(SI*4)
-	ADDQ    $+16, SI
-	SUBQ    $+16, BX
+	VMOVUPS (CX)(SI*4), Y0
+	VMOVUPS (DX)(SI*4), Y1
+	VPSRLVD Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	ADDQ    $+8, SI
+	SUBQ    $+8, BX
 	JGE     one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPSRLVD   Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPSRLVD   Y1, Y0, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -3478,7 +3478,7 @@ done:
 	RET
 
 // func avx512EqVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512EqVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -3487,60 +3487,60 @@ TEXT ·avx512EqVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VCMPPS   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VCMPPS   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VCMPPS   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VCMPPS   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VCMPPS   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VCMPPS   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VCMPPS    $0x00, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VCMPPS    $0x00, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -3675,7 +3675,7 @@ done:
 	RET
 
 // func avx512NeVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512NeVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -3684,60 +3684,60 @@ TEXT ·avx512NeVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VCMPPS   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VCMPPS   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VCMPPS   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VCMPPS   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VCMPPS   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VCMPPS   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VCMPPS    $0x04, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VCMPPS    $0x04, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -3872,7 +3872,7 @@ done:
 	RET
 
 // func avx512LtVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512LtVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -3881,60 +3881,60 @@ TEXT ·avx512LtVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x11, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VCMPPS   $0x11, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VCMPPS   $0x11, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VCMPPS   $0x11, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x11, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VCMPPS   $0x11, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VCMPPS   $0x11, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VCMPPS   $0x11, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x11, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x11, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VCMPPS    $0x11, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VCMPPS    $0x11, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -4069,7 +4069,7 @@ done:
 	RET
 
 // func avx512LeVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512LeVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -4078,60 +4078,60 @@ TEXT ·avx512LeVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x12, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VCMPPS   $0x12, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VCMPPS   $0x12, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VCMPPS   $0x12, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x12, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VCMPPS   $0x12, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VCMPPS   $0x12, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VCMPPS   $0x12, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x12, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x12, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VCMPPS    $0x12, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VCMPPS    $0x12, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -4266,7 +4266,7 @@ done:
 	RET
 
 // func avx512GtVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512GtVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -4275,60 +4275,60 @@ TEXT ·avx512GtVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x1e, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VCMPPS   $0x1e, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VCMPPS   $0x1e, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VCMPPS   $0x1e, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x1e, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VCMPPS   $0x1e, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VCMPPS   $0x1e, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VCMPPS   $0x1e, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x1e, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x1e, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VCMPPS    $0x1e, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VCMPPS    $0x1e, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -4463,7 +4463,7 @@ done:
 	RET
 
 // func avx512GeVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512GeVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -4472,60 +4472,60 @@ TEXT ·avx512GeVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x1d, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VCMPPS   $0x1d, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VCMPPS   $0x1d, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VCMPPS   $0x1d, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x1d, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VCMPPS   $0x1d, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VCMPPS   $0x1d, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VCMPPS   $0x1d, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VCMPPS   $0x1d, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VCMPPS   $0x1d, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VCMPPS    $0x1d, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VCMPPS    $0x1d, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -4660,7 +4660,7 @@ done:
 	RET
 
 // func avx512EqIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512EqIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -4669,60 +4669,60 @@ TEXT ·avx512EqIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPD   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPD   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPD   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPD   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPD   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPD   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x00, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x00, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPD    $0x00, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPD    $0x00, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -4857,7 +4857,7 @@ done:
 	RET
 
 // func avx512NeIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512NeIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -4866,60 +4866,60 @@ TEXT ·avx512NeIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPD   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPD   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPD   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPD   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPD   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPD   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x04, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x04, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPD    $0x04, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPD    $0x04, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -5054,7 +5054,7 @@ done:
 	RET
 
 // func avx512LtIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512LtIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -5063,60 +5063,60 @@ TEXT ·avx512LtIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPD   $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPD   $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPD   $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPD   $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPD   $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPD   $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPD    $0x01, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPD    $0x01, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -5251,7 +5251,7 @@ done:
 	RET
 
 // func avx512LeIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512LeIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -5260,60 +5260,60 @@ TEXT ·avx512LeIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPD   $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPD   $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPD   $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPD   $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPD   $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPD   $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPD    $0x02, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPD    $0x02, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -5448,7 +5448,7 @@ done:
 	RET
 
 // func avx512GtIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512GtIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -5457,60 +5457,60 @@ TEXT ·avx512GtIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPD   $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPD   $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPD   $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPD   $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPD   $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPD   $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPD    $0x06, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPD    $0x06, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -5645,7 +5645,7 @@ done:
 	RET
 
 // func avx512GeIntVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512GeIntVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -5654,60 +5654,60 @@ TEXT ·avx512GeIntVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPD   $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPD   $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPD   $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPD   $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPD   $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPD   $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPD   $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPD   $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPD    $0x05, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPD    $0x05, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -5842,7 +5842,7 @@ done:
 	RET
 
 // func avx512LtUintVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512LtUintVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -5851,60 +5851,60 @@ TEXT ·avx512LtUintVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPUD  $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPUD  $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPUD  $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPUD  $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPUD  $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPUD  $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPUD  $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPUD  $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPUD  $0x01, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPUD  $0x01, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPUD   $0x01, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPUD   $0x01, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -6039,7 +6039,7 @@ done:
 	RET
 
 // func avx512LeUintVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512LeUintVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -6048,60 +6048,60 @@ TEXT ·avx512LeUintVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPUD  $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPUD  $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPUD  $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPUD  $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPUD  $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPUD  $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPUD  $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPUD  $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPUD  $0x02, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPUD  $0x02, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPUD   $0x02, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPUD   $0x02, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -6236,7 +6236,7 @@ done:
 	RET
 
 // func avx512GtUintVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512GtUintVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -6245,60 +6245,60 @@ TEXT ·avx512GtUintVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPUD  $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPUD  $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPUD  $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPUD  $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPUD  $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPUD  $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPUD  $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPUD  $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPUD  $0x06, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPUD  $0x06, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPUD   $0x06, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPUD   $0x06, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER
@@ -6433,7 +6433,7 @@ done:
 	RET
 
 // func avx512GeUintVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·avx512GeUintVV(SB), NOSPLIT, $0-32
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -6442,60 +6442,60 @@ TEXT ·avx512GeUintVV(SB), NOSPLIT, $0-32
 	TESTQ BX, BX
 	JZ    done
 	XORQ  SI, SI
-	SUBQ  $+64, BX
+	SUBQ  $+32, BX
 	JL    manyend
 
 many:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPUD  $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	VMOVUPS  64(CX)(SI*4), Z0
-	VMOVUPS  64(DX)(SI*4), Z1
-	VPCMPUD  $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 64(AX)(SI*4)
-	VMOVUPS  128(CX)(SI*4), Z0
-	VMOVUPS  128(DX)(SI*4), Z1
-	VPCMPUD  $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 128(AX)(SI*4)
-	VMOVUPS  192(CX)(SI*4), Z0
-	VMOVUPS  192(DX)(SI*4), Z1
-	VPCMPUD  $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, 192(AX)(SI*4)
-	ADDQ     $+64, SI
-	SUBQ     $+64, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPUD  $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	VMOVUPS  32(CX)(SI*4), Y0
+	VMOVUPS  32(DX)(SI*4), Y1
+	VPCMPUD  $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 32(AX)(SI*4)
+	VMOVUPS  64(CX)(SI*4), Y0
+	VMOVUPS  64(DX)(SI*4), Y1
+	VPCMPUD  $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 64(AX)(SI*4)
+	VMOVUPS  96(CX)(SI*4), Y0
+	VMOVUPS  96(DX)(SI*4), Y1
+	VPCMPUD  $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, 96(AX)(SI*4)
+	ADDQ     $+32, SI
+	SUBQ     $+32, BX
 	JGE      many
 
 manyend:
-	ADDQ $+64, BX
-	SUBQ $+16, BX
+	ADDQ $+32, BX
+	SUBQ $+8, BX
 	JL   oneend
 
 one:
-	VMOVUPS  (CX)(SI*4), Z0
-	VMOVUPS  (DX)(SI*4), Z1
-	VPCMPUD  $0x05, Z1, Z0, K1
-	VPMOVM2D K1, Z0
-	VMOVUPS  Z0, (AX)(SI*4)
-	ADDQ     $+16, SI
-	SUBQ     $+16, BX
+	VMOVUPS  (CX)(SI*4), Y0
+	VMOVUPS  (DX)(SI*4), Y1
+	VPCMPUD  $0x05, Y1, Y0, K1
+	VPMOVM2D K1, Y0
+	VMOVUPS  Y0, (AX)(SI*4)
+	ADDQ     $+8, SI
+	SUBQ     $+8, BX
 	JGE      one
 
 oneend:
-	ADDQ      $+16, BX
+	ADDQ      $+8, BX
 	JZ        done
 	MOVL      $-1, DI
 	BZHIL     BX, DI, DI
 	KMOVW     DI, K1
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMOVUPS.Z (DX)(SI*4), K1, Z1
-	VPCMPUD   $0x05, Z1, Z0, K2
-	VPMOVM2D  K2, Z0
-	VMOVUPS   Z0, K1, (AX)(SI*4)
+	VMOVUPS.Z (CX)(SI*4), K1, Y0
+	VMOVUPS.Z (DX)(SI*4), K1, Y1
+	VPCMPUD   $0x05, Y1, Y0, K2
+	VPMOVM2D  K2, Y0
+	VMOVUPS   Y0, K1, (AX)(SI*4)
 
 done:
 	VZEROUPPER

@@ -1519,7 +1519,7 @@ done:
 	RET
 
 // func avx512Select(dst unsafe.Pointer, mask unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512Select(SB), NOSPLIT, $0-40
 	MOVQ  dst+0(FP), AX
 	MOVQ  mask+8(FP), CX
@@ -1529,57 +1529,57 @@ TEXT ·avx512Select(SB), NOSPLIT, $0-40
 	TESTQ SI, SI
 	JZ    done
 	XORQ  DI, DI
-	SUBQ  $+32, SI
+	SUBQ  $+16, SI
 	JL    manyend
 
 many:
-	VMOVUPS    (CX)(DI*4), Z0
-	VMOVUPS    (DX)(DI*4), Z1
-	VMOVUPS    (BX)(DI*4), Z2
-	VPTERNLOGD $0xca, Z2, Z1, Z0
-	VMOVUPS    Z0, (AX)(DI*4)
-	VMOVUPS    64(CX)(DI*4), Z0
-	VMOVUPS    64(DX)(DI*4), Z1
-	VMOVUPS    64(BX)(DI*4), Z2
-	VPTERNLOGD $0xca, Z2, Z1, Z0
-	VMOVUPS    Z0, 64(AX)(DI*4)
-	ADDQ       $+32, DI
-	SUBQ       $+32, SI
+	VMOVUPS    (CX)(DI*4), Y0
+	VMOVUPS    (DX)(DI*4), Y1
+	VMOVUPS    (BX)(DI*4), Y2
+	VPTERNLOGD $0xca, Y2, Y1, Y0
+	VMOVUPS    Y0, (AX)(DI*4)
+	VMOVUPS    32(CX)(DI*4), Y0
+	VMOVUPS    32(DX)(DI*4), Y1
+	VMOVUPS    32(BX)(DI*4), Y2
+	VPTERNLOGD $0xca, Y2, Y1, Y0
+	VMOVUPS    Y0, 32(AX)(DI*4)
+	ADDQ       $+16, DI
+	SUBQ       $+16, SI
 	JGE        many
 
 manyend:
-	ADDQ $+32, SI
-	SUBQ $+16, SI
+	ADDQ $+16, SI
+	SUBQ $+8, SI
 	JL   oneend
 
 one:
-	VMOVUPS    (CX)(DI*4), Z0
-	VMOVUPS    (DX)(DI*4), Z1
-	VMOVUPS    (BX)(DI*4), Z2
-	VPTERNLOGD $0xca, Z2, Z1, Z0
-	VMOVUPS    Z0, (AX)(DI*4)
-	ADDQ       $+16, DI
-	SUBQ       $+16, SI
+	VMOVUPS    (CX)(DI*4), Y0
+	VMOVUPS    (DX)(DI*4), Y1
+	VMOVUPS    (BX)(DI*4), Y2
+	VPTERNLOGD $0xca, Y2, Y1, Y0
+	VMOVUPS    Y0, (AX)(DI*4)
+	ADDQ       $+8, DI
+	SUBQ       $+8, SI
 	JGE        one
 
 oneend:
-	ADDQ       $+16, SI
+	ADDQ       $+8, SI
 	JZ         done
 	MOVL       $-1, R8
 	BZHIL      SI, R8, R8
 	KMOVW      R8, K1
-	VMOVUPS.Z  (CX)(DI*4), K1, Z0
-	VMOVUPS.Z  (DX)(DI*4), K1, Z1
-	VMOVUPS.Z  (BX)(DI*4), K1, Z2
-	VPTERNLOGD $0xca, Z2, Z1, Z0
-	VMOVUPS    Z0, K1, (AX)(DI*4)
+	VMOVUPS.Z  (CX)(DI*4), K1, Y0
+	VMOVUPS.Z  (DX)(DI*4), K1, Y1
+	VMOVUPS.Z  (BX)(DI*4), K1, Y2
+	VPTERNLOGD $0xca, Y2, Y1, Y0
+	VMOVUPS    Y0, K1, (AX)(DI*4)
 
 done:
 	VZEROUPPER
 	RET
 
 // func avx512SelectVS(dst unsafe.Pointer, mask unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512SelectVS(SB), NOSPLIT, $0-40
 	MOVQ         dst+0(FP), AX
 	MOVQ         mask+8(FP), CX
@@ -1588,55 +1588,55 @@ TEXT ·avx512SelectVS(SB), NOSPLIT, $0-40
 	MOVQ         n+32(FP), SI
 	TESTQ        SI, SI
 	JZ           done
-	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Y0
 	XORQ         BX, BX
-	SUBQ         $+32, SI
+	SUBQ         $+16, SI
 	JL           manyend
 
 many:
-	VMOVUPS    (CX)(BX*4), Z1
-	VMOVUPS    (DX)(BX*4), Z2
-	VPTERNLOGD $0xca, Z0, Z2, Z1
-	VMOVUPS    Z1, (AX)(BX*4)
-	VMOVUPS    64(CX)(BX*4), Z1
-	VMOVUPS    64(DX)(BX*4), Z2
-	VPTERNLOGD $0xca, Z0, Z2, Z1
-	VMOVUPS    Z1, 64(AX)(BX*4)
-	ADDQ       $+32, BX
-	SUBQ       $+32, SI
+	VMOVUPS    (CX)(BX*4), Y1
+	VMOVUPS    (DX)(BX*4), Y2
+	VPTERNLOGD $0xca, Y0, Y2, Y1
+	VMOVUPS    Y1, (AX)(BX*4)
+	VMOVUPS    32(CX)(BX*4), Y1
+	VMOVUPS    32(DX)(BX*4), Y2
+	VPTERNLOGD $0xca, Y0, Y2, Y1
+	VMOVUPS    Y1, 32(AX)(BX*4)
+	ADDQ       $+16, BX
+	SUBQ       $+16, SI
 	JGE        many
 
 manyend:
-	ADDQ $+32, SI
-	SUBQ $+16, SI
+	ADDQ $+16, SI
+	SUBQ $+8, SI
 	JL   oneend
 
 one:
-	VMOVUPS    (CX)(BX*4), Z1
-	VMOVUPS    (DX)(BX*4), Z2
-	VPTERNLOGD $0xca, Z0, Z2, Z1
-	VMOVUPS    Z1, (AX)(BX*4)
-	ADDQ       $+16, BX
-	SUBQ       $+16, SI
+	VMOVUPS    (CX)(BX*4), Y1
+	VMOVUPS    (DX)(BX*4), Y2
+	VPTERNLOGD $0xca, Y0, Y2, Y1
+	VMOVUPS    Y1, (AX)(BX*4)
+	ADDQ       $+8, BX
+	SUBQ       $+8, SI
 	JGE        one
 
 oneend:
-	ADDQ       $+16, SI
+	ADDQ       $+8, SI
 	JZ         done
 	MOVL       $-1, DI
 	BZHIL      SI, DI, DI
 	KMOVW      DI, K1
-	VMOVUPS.Z  (CX)(BX*4), K1, Z1
-	VMOVUPS.Z  (DX)(BX*4), K1, Z2
-	VPTERNLOGD $0xca, Z0, Z2, Z1
-	VMOVUPS    Z1, K1, (AX)(BX*4)
+	VMOVUPS.Z  (CX)(BX*4), K1, Y1
+	VMOVUPS.Z  (DX)(BX*4), K1, Y2
+	VPTERNLOGD $0xca, Y0, Y2, Y1
+	VMOVUPS    Y1, K1, (AX)(BX*4)
 
 done:
 	VZEROUPPER
 	RET
 
 // func avx512SelectSV(dst unsafe.Pointer, mask unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512SelectSV(SB), NOSPLIT, $0-40
 	MOVQ         dst+0(FP), AX
 	MOVQ         mask+8(FP), CX
@@ -1645,55 +1645,55 @@ TEXT ·avx512SelectSV(SB), NOSPLIT, $0-40
 	MOVQ         n+32(FP), SI
 	TESTQ        SI, SI
 	JZ           done
-	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (DX), Y0
 	XORQ         DX, DX
-	SUBQ         $+32, SI
+	SUBQ         $+16, SI
 	JL           manyend
 
 many:
-	VMOVUPS    (CX)(DX*4), Z1
-	VMOVUPS    (BX)(DX*4), Z2
-	VPTERNLOGD $0xca, Z2, Z0, Z1
-	VMOVUPS    Z1, (AX)(DX*4)
-	VMOVUPS    64(CX)(DX*4), Z1
-	VMOVUPS    64(BX)(DX*4), Z2
-	VPTERNLOGD $0xca, Z2, Z0, Z1
-	VMOVUPS    Z1, 64(AX)(DX*4)
-	ADDQ       $+32, DX
-	SUBQ       $+32, SI
+	VMOVUPS    (CX)(DX*4), Y1
+	VMOVUPS    (BX)(DX*4), Y2
+	VPTERNLOGD $0xca, Y2, Y0, Y1
+	VMOVUPS    Y1, (AX)(DX*4)
+	VMOVUPS    32(CX)(DX*4), Y1
+	VMOVUPS    32(BX)(DX*4), Y2
+	VPTERNLOGD $0xca, Y2, Y0, Y1
+	VMOVUPS    Y1, 32(AX)(DX*4)
+	ADDQ       $+16, DX
+	SUBQ       $+16, SI
 	JGE        many
 
 manyend:
-	ADDQ $+32, SI
-	SUBQ $+16, SI
+	ADDQ $+16, SI
+	SUBQ $+8, SI
 	JL   oneend
 
 one:
-	VMOVUPS    (CX)(DX*4), Z1
-	VMOVUPS    (BX)(DX*4), Z2
-	VPTERNLOGD $0xca, Z2, Z0, Z1
-	VMOVUPS    Z1, (AX)(DX*4)
-	ADDQ       $+16, DX
-	SUBQ       $+16, SI
+	VMOVUPS    (CX)(DX*4), Y1
+	VMOVUPS    (BX)(DX*4), Y2
+	VPTERNLOGD $0xca, Y2, Y0, Y1
+	VMOVUPS    Y1, (AX)(DX*4)
+	ADDQ       $+8, DX
+	SUBQ       $+8, SI
 	JGE        one
 
 oneend:
-	ADDQ       $+16, SI
+	ADDQ       $+8, SI
 	JZ         done
 	MOVL       $-1, DI
 	BZHIL      SI, DI, DI
 	KMOVW      DI, K1
-	VMOVUPS.Z  (CX)(DX*4), K1, Z1
-	VMOVUPS.Z  (BX)(DX*4), K1, Z2
-	VPTERNLOGD $0xca, Z2, Z0, Z1
-	VMOVUPS    Z1, K1, (AX)(DX*4)
+	VMOVUPS.Z  (CX)(DX*4), K1, Y1
+	VMOVUPS.Z  (BX)(DX*4), K1, Y2
+	VPTERNLOGD $0xca, Y2, Y0, Y1
+	VMOVUPS    Y1, K1, (AX)(DX*4)
 
 done:
 	VZEROUPPER
 	RET
 
 // func avx512SelectSS(dst unsafe.Pointer, mask unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·avx512SelectSS(SB), NOSPLIT, $0-40
 	MOVQ         dst+0(FP), AX
 	MOVQ         mask+8(FP), CX
@@ -1702,52 +1702,52 @@ TEXT ·avx512SelectSS(SB), NOSPLIT, $0-40
 	MOVQ         n+32(FP), SI
 	TESTQ        SI, SI
 	JZ           done
-	VBROADCASTSS (DX), Z0
-	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS (BX), Y1
 	XORQ         DX, DX
-	SUBQ         $+32, SI
+	SUBQ         $+16, SI
 	JL           manyend
 
 many:
-	VMOVUPS    (CX)(DX*4), Z2
-	VPTERNLOGD $0xca, Z1, Z0, Z2
-	VMOVUPS    Z2, (AX)(DX*4)
-	VMOVUPS    64(CX)(DX*4), Z2
-	VPTERNLOGD $0xca, Z1, Z0, Z2
-	VMOVUPS    Z2, 64(AX)(DX*4)
-	ADDQ       $+32, DX
-	SUBQ       $+32, SI
+	VMOVUPS    (CX)(DX*4), Y2
+	VPTERNLOGD $0xca, Y1, Y0, Y2
+	VMOVUPS    Y2, (AX)(DX*4)
+	VMOVUPS    32(CX)(DX*4), Y2
+	VPTERNLOGD $0xca, Y1, Y0, Y2
+	VMOVUPS    Y2, 32(AX)(DX*4)
+	ADDQ       $+16, DX
+	SUBQ       $+16, SI
 	JGE        many
 
 manyend:
-	ADDQ $+32, SI
-	SUBQ $+16, SI
+	ADDQ $+16, SI
+	SUBQ $+8, SI
 	JL   oneend
 
 one:
-	VMOVUPS    (CX)(DX*4), Z2
-	VPTERNLOGD $0xca, Z1, Z0, Z2
-	VMOVUPS    Z2, (AX)(DX*4)
-	ADDQ       $+16, DX
-	SUBQ       $+16, SI
+	VMOVUPS    (CX)(DX*4), Y2
+	VPTERNLOGD $0xca, Y1, Y0, Y2
+	VMOVUPS    Y2, (AX)(DX*4)
+	ADDQ       $+8, DX
+	SUBQ       $+8, SI
 	JGE        one
 
 oneend:
-	ADDQ       $+16, SI
+	ADDQ       $+8, SI
 	JZ         done
 	MOVL       $-1, BX
 	BZHIL      SI, BX, BX
 	KMOVW      BX, K1
-	VMOVUPS.Z  (CX)(DX*4), K1, Z2
-	VPTERNLOGD $0xca, Z1, Z0, Z2
-	VMOVUPS    Z2, K1, (AX)(DX*4)
+	VMOVUPS.Z  (CX)(DX*4), K1, Y2
+	VPTERNLOGD $0xca, Y1, Y0, Y2
+	VMOVUPS    Y2, K1, (AX)(DX*4)
 
 done:
 	VZEROUPPER
 	RET
 
 // func avx512MulAddVVV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·avx512MulAddVVV(SB), NOSPLIT, $0-40
 	MOVQ  dst+0(FP), AX
 	MOVQ  a+8(FP), CX
@@ -1757,57 +1757,57 @@ TEXT ·avx512MulAddVVV(SB), NOSPLIT, $0-40
 	TESTQ SI, SI
 	JZ    done
 	XORQ  DI, DI
-	SUBQ  $+32, SI
+	SUBQ  $+16, SI
 	JL    manyend
 
 many:
-	VMOVUPS     (CX)(DI*4), Z0
-	VMOVUPS     (DX)(DI*4), Z1
-	VMOVUPS     (BX)(DI*4), Z2
-	VFMADD213PS Z2, Z1, Z0
-	VMOVUPS     Z0, (AX)(DI*4)
-	VMOVUPS     64(CX)(DI*4), Z0
-	VMOVUPS     64(DX)(DI*4), Z1
-	VMOVUPS     64(BX)(DI*4), Z2
-	VFMADD213PS Z2, Z1, Z0
-	VMOVUPS     Z0, 64(AX)(DI*4)
-	ADDQ        $+32, DI
-	SUBQ        $+32, SI
+	VMOVUPS     (CX)(DI*4), Y0
+	VMOVUPS     (DX)(DI*4), Y1
+	VMOVUPS     (BX)(DI*4), Y2
+	VFMADD213PS Y2, Y1, Y0
+	VMOVUPS     Y0, (AX)(DI*4)
+	VMOVUPS     32(CX)(DI*4), Y0
+	VMOVUPS     32(DX)(DI*4), Y1
+	VMOVUPS     32(BX)(DI*4), Y2
+	VFMADD213PS Y2, Y1, Y0
+	VMOVUPS     Y0, 32(AX)(DI*4)
+	ADDQ        $+16, DI
+	SUBQ        $+16, SI
 	JGE         many
 
 manyend:
-	ADDQ $+32, SI
-	SUBQ $+16, SI
+	ADDQ $+16, SI
+	SUBQ $+8, SI
 	JL   oneend
 
 one:
-	VMOVUPS     (CX)(DI*4), Z0
-	VMOVUPS     (DX)(DI*4), Z1
-	VMOVUPS     (BX)(DI*4), Z2
-	VFMADD213PS Z2, Z1, Z0
-	VMOVUPS     Z0, (AX)(DI*4)
-	ADDQ        $+16, DI
-	SUBQ        $+16, SI
+	VMOVUPS     (CX)(DI*4), Y0
+	VMOVUPS     (DX)(DI*4), Y1
+	VMOVUPS     (BX)(DI*4), Y2
+	VFMADD213PS Y2, Y1, Y0
+	VMOVUPS     Y0, (AX)(DI*4)
+	ADDQ        $+8, DI
+	SUBQ        $+8, SI
 	JGE         one
 
 oneend:
-	ADDQ        $+16, SI
+	ADDQ        $+8, SI
 	JZ          done
 	MOVL        $-1, R8
 	BZHIL       SI, R8, R8
 	KMOVW       R8, K1
-	VMOVUPS.Z   (CX)(DI*4), K1, Z0
-	VMOVUPS.Z   (DX)(DI*4), K1, Z1
-	VMOVUPS.Z   (BX)(DI*4), K1, Z2
-	VFMADD213PS Z2, Z1, Z0
-	VMOVUPS     Z0, K1, (AX)(DI*4)
+	VMOVUPS.Z   (CX)(DI*4), K1, Y0
+	VMOVUPS.Z   (DX)(DI*4), K1, Y1
+	VMOVUPS.Z   (BX)(DI*4), K1, Y2
+	VFMADD213PS Y2, Y1, Y0
+	VMOVUPS     Y0, K1, (AX)(DI*4)
 
 done:
 	VZEROUPPER
 	RET
 
 // func avx512MulAddVSV(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·avx512MulAddVSV(SB), NOSPLIT, $0-40
 	MOVQ         dst+0(FP), AX
 	MOVQ         a+8(FP), CX
@@ -1816,55 +1816,55 @@ TEXT ·avx512MulAddVSV(SB), NOSPLIT, $0-40
 	MOVQ         n+32(FP), SI
 	TESTQ        SI, SI
 	JZ           done
-	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (DX), Y0
 	XORQ         DX, DX
-	SUBQ         $+32, SI
+	SUBQ         $+16, SI
 	JL           manyend
 
 many:
-	VMOVUPS     (CX)(DX*4), Z1
-	VMOVUPS     (BX)(DX*4), Z2
-	VFMADD213PS Z2, Z0, Z1
-	VMOVUPS     Z1, (AX)(DX*4)
-	VMOVUPS     64(CX)(DX*4), Z1
-	VMOVUPS     64(BX)(DX*4), Z2
-	VFMADD213PS Z2, Z0, Z1
-	VMOVUPS     Z1, 64(AX)(DX*4)
-	ADDQ        $+32, DX
-	SUBQ        $+32, SI
+	VMOVUPS     (CX)(DX*4), Y1
+	VMOVUPS     (BX)(DX*4), Y2
+	VFMADD213PS Y2, Y0, Y1
+	VMOVUPS     Y1, (AX)(DX*4)
+	VMOVUPS     32(CX)(DX*4), Y1
+	VMOVUPS     32(BX)(DX*4), Y2
+	VFMADD213PS Y2, Y0, Y1
+	VMOVUPS     Y1, 32(AX)(DX*4)
+	ADDQ        $+16, DX
+	SUBQ        $+16, SI
 	JGE         many
 
 manyend:
-	ADDQ $+32, SI
-	SUBQ $+16, SI
+	ADDQ $+16, SI
+	SUBQ $+8, SI
 	JL   oneend
 
 one:
-	VMOVUPS     (CX)(DX*4), Z1
-	VMOVUPS     (BX)(DX*4), Z2
-	VFMADD213PS Z2, Z0, Z1
-	VMOVUPS     Z1, (AX)(DX*4)
-	ADDQ        $+16, DX
-	SUBQ        $+16, SI
+	VMOVUPS     (CX)(DX*4), Y1
+	VMOVUPS     (BX)(DX*4), Y2
+	VFMADD213PS Y2, Y0, Y1
+	VMOVUPS     Y1, (AX)(DX*4)
+	ADDQ        $+8, DX
+	SUBQ        $+8, SI
 	JGE         one
 
 oneend:
-	ADDQ        $+16, SI
+	ADDQ        $+8, SI
 	JZ          done
 	MOVL        $-1, DI
 	BZHIL       SI, DI, DI
 	KMOVW       DI, K1
-	VMOVUPS.Z   (CX)(DX*4), K1, Z1
-	VMOVUPS.Z   (BX)(DX*4), K1, Z2
-	VFMADD213PS Z2, Z0, Z1
-	VMOVUPS     Z1, K1, (AX)(DX*4)
+	VMOVUPS.Z   (CX)(DX*4), K1, Y1
+	VMOVUPS.Z   (BX)(DX*4), K1, Y2
+	VFMADD213PS Y2, Y0, Y1
+	VMOVUPS     Y1, K1, (AX)(DX*4)
 
 done:
 	VZEROUPPER
 	RET
 
 // func avx512MulAddVVS(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·avx512MulAddVVS(SB), NOSPLIT, $0-40
 	MOVQ         dst+0(FP), AX
 	MOVQ         a+8(FP), CX
@@ -1873,48 +1873,48 @@ TEXT ·avx512MulAddVVS(SB), NOSPLIT, $0-40
 	MOVQ         n+32(FP), SI
 	TESTQ        SI, SI
 	JZ           done
-	VBROADCASTSS (BX), Z0
+	VBROADCASTSS (BX), Y0
 	XORQ         BX, BX
-	SUBQ         $+32, SI
+	SUBQ         $+16, SI
 	JL           manyend
 
 many:
-	VMOVUPS     (CX)(BX*4), Z1
-	VMOVUPS     (DX)(BX*4), Z2
-	VFMADD213PS Z0, Z2, Z1
-	VMOVUPS     Z1, (AX)(BX*4)
-	VMOVUPS     64(CX)(BX*4), Z1
-	VMOVUPS     64(DX)(BX*4), Z2
-	VFMADD213PS Z0, Z2, Z1
-	VMOVUPS     Z1, 64(AX)(BX*4)
-	ADDQ        $+32, BX
-	SUBQ        $+32, SI
+	VMOVUPS     (CX)(BX*4), Y1
+	VMOVUPS     (DX)(BX*4), Y2
+	VFMADD213PS Y0, Y2, Y1
+	VMOVUPS     Y1, (AX)(BX*4)
+	VMOVUPS     32(CX)(BX*4), Y1
+	VMOVUPS     32(DX)(BX*4), Y2
+	VFMADD213PS Y0, Y2, Y1
+	VMOVUPS     Y1, 32(AX)(BX*4)
+	ADDQ        $+16, BX
+	SUBQ        $+16, SI
 	JGE         many
 
 manyend:
-	ADDQ $+32, SI
-	SUBQ $+16, SI
+	ADDQ $+16, SI
+	SUBQ $+8, SI
 	JL   oneend
 
 one:
-	VMOVUPS     (CX)(BX*4), Z1
-	VMOVUPS     (DX)(BX*4), Z2
-	VFMADD213PS Z0, Z2, Z1
-	VMOVUPS     Z1, (AX)(BX*4)
-	ADDQ        $+16, BX
-	SUBQ        $+16, SI
+	VMOVUPS     (CX)(BX*4), Y1
+	VMOVUPS     (DX)(BX*4), Y2
+	VFMADD213PS Y0, Y2, Y1
+	VMOVUPS     Y1, (AX)(BX*4)
+	ADDQ        $+8, BX
+	SUBQ        $+8, SI
 	JGE         one
 
 oneend:
-	ADDQ        $+16, SI
+	ADDQ        $+8, SI
 	JZ          done
 	MOVL        $-1, DI
 	BZHIL       SI, DI, DI
 	KMOVW       DI, K1
-	VMOVUPS.Z   (CX)(BX*4), K1, Z1
-	VMOVUPS.Z   (DX)(BX*4), K1, Z2
-	VFMADD213PS Z0, Z2, Z1
-	VMOVUPS     Z1, K1, (AX)(BX*4)
+	VMOVUPS.Z   (CX)(BX*4), K1, Y1
+	VMOVUPS.Z   (DX)(BX*4), K1, Y2
+	VFMADD213PS Y0, Y2, Y1
+	VMOVUPS     Y1, K1, (AX)(BX*4)
 
 done:
 	VZEROUPPER

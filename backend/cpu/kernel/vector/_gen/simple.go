@@ -41,12 +41,14 @@ func (m *machine) binaries() {
 		for _, shape := range []string{"VV", "VS", "SV"} {
 			s := m.words("dst", "a", "b")
 			s[1].scalar, s[2].scalar = shape == "SV", shape == "VS"
+			m.halved(shape == "VV")
 			m.elementwise(b.name+shape, fmt.Sprintf("%s[%s]", shape, b.name), fmt.Sprintf("%s of operands %s.", b.name, shape), s, 4, func() body {
 				f := b.f()
 				return func(in []op) op { return f(in[0], in[1]) }
 			})
 		}
 	}
+	m.halved(false)
 }
 
 // extreme is max or min with NaN where an operand is, and -0 below +0.
@@ -184,6 +186,7 @@ func (m *machine) ternaries() {
 	for _, shape := range []string{"", "VS", "SV", "SS"} {
 		s := m.words("dst", "mask", "a", "b")
 		s[2].scalar, s[3].scalar = shape == "SV" || shape == "SS", shape == "VS" || shape == "SS"
+		m.halved(true)
 		m.elementwise("Select"+shape, "Select"+shape, "Select"+shape+".", s, 2, func() body {
 			return func(in []op) op {
 				if !m.wide {
@@ -197,6 +200,7 @@ func (m *machine) ternaries() {
 	for _, shape := range []string{"VVV", "VSV", "VVS", "VSS"} {
 		s := m.words("dst", "a", "b", "c")
 		s[2].scalar, s[3].scalar = shape[1] == 'S', shape[2] == 'S'
+		m.halved(shape != "VSS")
 		m.elementwise("MulAdd"+shape, "MulAdd"+shape, "MulAdd"+shape+".", s, 2, func() body {
 			return func(in []op) op {
 				m.VFMADD213PS(in[2], in[1], in[0])
@@ -204,4 +208,5 @@ func (m *machine) ternaries() {
 			}
 		})
 	}
+	m.halved(false)
 }
