@@ -7,6 +7,8 @@ package program
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/polargo/polar/backend/cpu/kernel/feature"
@@ -63,6 +65,7 @@ type Engine struct {
 	Level   feature.Level
 	Kernels *vector.Kernels
 	arenas  arenas
+	profile atomic.Pointer[Profile]
 }
 
 // NewEngine returns an engine whose steps run on the given team with kernels of a level.
@@ -118,9 +121,17 @@ func (p *Program) Run(e *Engine, inputs, outputs [][]byte) error {
 			m.Memory[i] = unsafe.Pointer(unsafe.SliceData(p.Constants[b.Index]))
 		}
 	}
+	profile := e.profile.Load()
 	for _, s := range p.Steps {
+		start := time.Time{}
+		if profile != nil {
+			start = time.Now()
+		}
 		if err := run(s, m); err != nil {
 			return err
+		}
+		if profile != nil {
+			profile.add(s.String(), time.Since(start))
 		}
 	}
 	return nil
