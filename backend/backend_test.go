@@ -11,11 +11,11 @@ func TestName(t *testing.T) {
 	const own = "go:ops_sequential,dependency_order"
 	for _, c := range []struct{ name, env, want string }{
 		{"", "", Default},
-		{"go", "", Default},
-		{"go:ops_sequential", "", Default},
+		{"go", "", Portable},
+		{"go:ops_sequential", "", Portable},
 		{own, "", own},
 		{"", own, own},
-		{"", "go", Default},
+		{"", "go", Portable},
 		{"xla:cpu", own, "xla:cpu"}, // the flag wins
 	} {
 		t.Setenv(EnvVar, c.env)
@@ -29,9 +29,9 @@ func TestName(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	for name, want := range map[string]string{
 		"cuda":                       `unknown backend "cuda": this program has go`,
-		"go:parallelism=2":           Default,
-		"go:ops_parallel":            Default,
-		"go:creation_order":          Default,
+		"go:parallelism=2":           Portable,
+		"go:ops_parallel":            Portable,
+		"go:creation_order":          Portable,
 		"go:ops_sequential,nonsense": "nonsense",
 	} {
 		opened, err := Open(name)
@@ -46,10 +46,10 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestOpenComputes: the default and the engine's own order give the same numbers.
+// TestOpenComputes: the default, the portable backend and that in its own order give the same numbers.
 func TestOpenComputes(t *testing.T) {
 	t.Setenv(EnvVar, "")
-	for _, name := range []string{"", "go:ops_sequential,dependency_order"} {
+	for _, name := range []string{"", "go", "go:ops_sequential,dependency_order"} {
 		opened, err := Open(name)
 		if err != nil {
 			t.Fatal(err)

@@ -2,5 +2,5 @@
 
 package backend
 
-// SIMD reports whether the Go backend's products were compiled with vector instructions (GOEXPERIMENT=simd, amd64 only).
-func SIMD() bool { return false }
+// simd says whether the Go backend's products were compiled with vector instructions (GOEXPERIMENT=simd, amd64 only).
+const simd = false

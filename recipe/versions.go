@@ -16,7 +16,7 @@ import (
 func versions(backendName string) map[string]string {
 	out := map[string]string{
 		"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
-		"backend": backend.Name(backendName), "simd": fmt.Sprint(backend.SIMD()), "polar": "unknown",
+		"backend": backend.Name(backendName), "instructions": backend.Instructions(backendName), "polar": "unknown",
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -124,7 +124,7 @@ func readRecord(folder string) (record, error) {
 func versions(backendName string) map[string]string {
 	out := map[string]string{
 		"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
-		"backend": backend.Name(backendName), "simd": fmt.Sprint(backend.SIMD()),
+		"backend": backend.Name(backendName), "instructions": backend.Instructions(backendName),
 	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -12,7 +12,7 @@ import (
 // Rates that the time estimate assumes: products and element by element operations of the Go backend on a 2-core AVX-512
 // machine (bench/results/finetune.md). The first steps of a run replace the estimate.
 const (
-	flopsPerSecondSIMD   = 150e9
+	flopsPerSecond       = 150e9
 	flopsPerSecondScalar = 8e9
 	secondsPerElement    = 8e-9
 	forwardShare         = 1.0 / 3 // of a forward and backward pass
@@ -123,9 +123,9 @@ func (s *Session) planCost() {
 		Rows: s.rowsPerCall(), Length: s.Config.Length, Rank: rank, Scratch: s.Config.Lab != nil, Checkpoint: s.Config.ActivationCheckpointing,
 	})
 	s.Plan.Memory = cost.Bytes
-	rate := flopsPerSecondScalar
-	if backend.SIMD() {
-		rate = flopsPerSecondSIMD
+	rate := flopsPerSecond
+	if backend.Slow(s.Config.Backend) {
+		rate = flopsPerSecondScalar
 	}
 	calls := float64(s.Config.Accumulate)*float64(s.steps) + forwardShare*float64(s.evaluationCalls())
 	s.Plan.Time = time.Duration(calls * (cost.Flops/rate + cost.Elements*secondsPerElement) * float64(time.Second))

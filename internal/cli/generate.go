@@ -50,7 +50,7 @@ func (c *generateCommand) Run(ctx context.Context, p *program, parsed *kong.Cont
 	if err := c.check(); err != nil {
 		return err
 	}
-	p.warnSlow()
+	p.warnSlow(c.Backend)
 	writer, err := c.open(ctx, p)
 	if err != nil {
 		return err

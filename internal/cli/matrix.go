@@ -73,7 +73,7 @@ func (c *matrixCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	if size := in[0].data.Shape(); size.Dim(-1) > 256 || size.Dim(-2) > 256 {
-		p.warnSlow()
+		p.warnSlow(c.Backend)
 	}
 	if err := ctx.Err(); err != nil {
 		return err

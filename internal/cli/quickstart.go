@@ -63,7 +63,7 @@ func (c *quickstartCommand) Run(ctx context.Context, p *program) error {
 	if err := mustNotExist(c.Out); err != nil {
 		return err
 	}
-	p.warnSlow()
+	p.warnSlow(c.Backend)
 	path, note, err := data.Resolve(ctx, c.Data, c.Offline)
 	if err != nil {
 		return err

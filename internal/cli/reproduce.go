@@ -57,7 +57,7 @@ func (c *reproduceCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	p.warnSlow()
+	p.warnSlow(c.Backend)
 	if os.Getenv("GOGC") == "" {
 		defer debug.SetGCPercent(debug.SetGCPercent(experimentGarbage))
 	}

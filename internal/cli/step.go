@@ -67,7 +67,7 @@ func (c *stepCommand) Run(ctx context.Context, p *program, parsed *kong.Context)
 	}
 	for _, x := range in {
 		if slices.Max(append(x.Shape().Dimensions, 0)) > 256 {
-			p.warnSlow()
+			p.warnSlow(c.Backend)
 		}
 	}
 	step := optimizer.TensorStep{Config: cfg, Count: c.Step, S: c.S}

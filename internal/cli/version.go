@@ -30,7 +30,7 @@ func (*versionCommand) Run(p *program) error {
 			}
 		}
 	}
-	rows = append(rows, []string{"vector instructions in products", map[bool]string{true: "yes", false: "no"}[backend.SIMD()]})
+	rows = append(rows, []string{"backend", backend.Name("")}, []string{"instructions", backend.Instructions("")})
 	if _, err := fmt.Fprintf(p.stdout, "polar %s\n", polar); err != nil {
 		return err
 	}
