@@ -11,15 +11,18 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"k8s.io/klog/v2"
 )
 
 type settings struct {
-	row, backend, cpuprofile, memprofile, data string
-	reps, warmup, threads, layers              int
-	peak                                       float64
-	serve                                      bool
+	row, backend, cpuprofile, memprofile, data    string
+	reps, warmup, threads, layers, steps, verbose int
+	peak                                          float64
+	serve                                         bool
 }
 
 func main() {
@@ -31,10 +34,12 @@ func main() {
 	flag.IntVar(&s.warmup, "warmup", 1, "repetitions before them; the first one compiles")
 	flag.IntVar(&s.threads, "threads", 2, "GOMAXPROCS")
 	flag.IntVar(&s.layers, "layers", 0, "layers of the model of the rows step2, step6 and lora; 0: as many as it has")
+	flag.IntVar(&s.steps, "steps", 0, "list that many of the backend's most expensive steps (backend polar)")
 	flag.Float64Var(&s.peak, "peak", 0, "the machine's float32 peak in GFLOP/s; 0: measured where there is a loop for it")
 	flag.StringVar(&s.cpuprofile, "cpuprofile", "", "file for a profile of the timed repetitions")
 	flag.StringVar(&s.memprofile, "memprofile", "", "file for a profile of Go's heap after the last repetition")
-	flag.StringVar(&s.data, "data", "", "file to write the inputs and weights to, as safetensors, for other libraries")
+	flag.StringVar(&s.data, "data", "", "write the inputs and weights to this safetensors file, for other libraries, and end")
+	flag.IntVar(&s.verbose, "v", 0, "level of logging; at 1 a backend tells what it leaves to another")
 	flag.BoolVar(&s.serve, "serve", false, "take orders from standard input")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -46,6 +51,10 @@ func main() {
 }
 
 func run(s settings) error {
+	var verbosity klog.Level
+	if err := verbosity.Set(strconv.Itoa(s.verbose)); err != nil {
+		return err
+	}
 	runtime.GOMAXPROCS(s.threads)
 	w, err := open(s)
 	if err != nil {
@@ -53,16 +62,14 @@ func run(s settings) error {
 	}
 	defer w.close()
 	if s.data != "" {
-		if err := w.write(s.data); err != nil {
-			return err
-		}
+		return w.write(s.data)
 	}
 	// The peak is that of the work, not of making its random weights.
 	if err := resetPeakMemory(); err != nil {
 		return err
 	}
 	if s.serve {
-		return serve(w, os.Stdin, os.Stdout)
+		return serve(w, s.threads, os.Stdin, os.Stdout)
 	}
 	return timeAndPrint(w, s)
 }
@@ -90,6 +97,10 @@ func timeAndPrint(w *work, s settings) error {
 		if err := pprof.StartCPUProfile(f); err != nil {
 			return err
 		}
+	}
+	if s.steps > 0 && w.profile != nil {
+		stop := w.profile()
+		defer func() { stop(os.Stdout, s.steps) }()
 	}
 	times := map[string][]float64{}
 	var last outcome

@@ -34,7 +34,7 @@ func openProduct(w *work, b compute.Backend, s settings) error {
 	w.closers = append(w.closers, exec.Finalize)
 	w.step = func() (outcome, error) {
 		c := newClock()
-		out, err := graphx.Try1(func() ([]*tensors.Tensor, error) { return exec.Exec(args...) })
+		out, err := graphx.Try1(func() ([]*tensors.Tensor, error) { return exec.Call(args...) })
 		if err != nil {
 			return outcome{}, err
 		}

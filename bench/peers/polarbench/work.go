@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"runtime/debug"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/polargo/polar/backend"
+	"github.com/polargo/polar/backend/cpu"
 	"github.com/polargo/polar/internal/graphx"
 	"github.com/polargo/polar/internal/safetensors"
 )
@@ -24,6 +26,7 @@ type work struct {
 	updates func(path string) error
 	inputs  []safetensors.Source // the inputs and weights, for other libraries
 	closers []func()
+	profile func() (stop func(w io.Writer, lines int)) // of the backend's steps; nil where it has none
 }
 
 // outcome is one step.
@@ -47,6 +50,9 @@ func open(s settings) (*work, error) {
 	}
 	w := &work{}
 	w.closers = append(w.closers, opened.Finalize)
+	if own, ok := opened.(*cpu.Backend); ok {
+		w.profile = own.Profile
+	}
 	var prepare func(*work, compute.Backend, settings) error
 	kind, _, _ := strings.Cut(s.row, ":")
 	switch kind {
@@ -76,9 +82,7 @@ func (w *work) close() {
 
 // write writes the inputs and weights of the row.
 func (w *work) write(path string) error {
-	err := safetensors.WriteSources(path, w.inputs, nil)
-	debug.FreeOSMemory()
-	return err
+	return safetensors.WriteSources(path, w.inputs, nil)
 }
 
 // give adds a tensor to the inputs that other libraries get.
