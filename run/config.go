@@ -73,7 +73,7 @@ type Config struct {
 	Resume                  bool   `help:"Continue the run in --out from its newest readable checkpoint." group:"run"`
 	Verify                  int    `help:"With --resume: replay at least this many steps, from an older checkpoint to the newest, and compare hashes of weights, optimizer state and data order." placeholder:"STEPS" default:"0" group:"run"`
 	ActivationCheckpointing bool   `help:"Recompute activations in the backward pass: less memory, more time." group:"run"`
-	Backend                 string `help:"Compute backend; empty takes $GOMLX_BACKEND or go:ops_sequential,creation_order." group:"run"`
+	Backend                 string `help:"Compute backend; empty takes $GOMLX_BACKEND or polar." group:"run"`
 	Offline                 bool   `help:"Never use the network." group:"run"`
 
 	// Lab describes a small model trained from scratch in place of Model; set by 'polar train', not by a flag of finetune.

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -10,8 +11,8 @@ import (
 )
 
 // attentionInputs are query, key, value and what the configuration holds, in the order of ir.AttentionAttrs, with a function that
-// puts the values of another backend into a configuration.
-func attentionInputs(query, key, value compute.Value, layout compute.AttentionAxesLayout,
+// puts the values of another backend into a configuration. A scale of 0 is recorded as what it means.
+func (f *Function) attentionInputs(query, key, value compute.Value, layout compute.AttentionAxesLayout,
 	config *compute.ScaledDotProductAttentionConfig) (
 	inputs []compute.Value, attrs ir.AttentionAttrs, fill func(in []compute.Value) *compute.ScaledDotProductAttentionConfig) {
 	var plain compute.ScaledDotProductAttentionConfig
@@ -22,6 +23,9 @@ func attentionInputs(query, key, value compute.Value, layout compute.AttentionAx
 	attrs = ir.AttentionAttrs{
 		Layout: layout, Scale: plain.Scale, Causal: plain.Causal, HasMask: plain.Mask != nil, HasBias: plain.Bias != nil,
 		HasLengths: plain.QuerySeqLen != nil && plain.KeyValueSeqLen != nil,
+	}
+	if shape := f.shapeOf(query); attrs.Scale == 0 && shape.Rank() == 4 && shape.Dimensions[3] > 0 {
+		attrs.Scale = 1 / math.Sqrt(float64(shape.Dimensions[3]))
 	}
 	plain.Mask, plain.Bias, plain.QuerySeqLen, plain.KeyValueSeqLen = nil, nil, nil, nil
 	return inputs, attrs, func(in []compute.Value) *compute.ScaledDotProductAttentionConfig {
@@ -38,7 +42,7 @@ func (f *Function) FusedScaledDotProductAttention(query, key, value compute.Valu
 	if config != nil && (config.QuerySeqLen == nil) != (config.KeyValueSeqLen == nil) {
 		return nil, nil, fmt.Errorf("FusedScaledDotProductAttention: one of the two lengths is missing")
 	}
-	inputs, attrs, fill := attentionInputs(query, key, value, layout, config)
+	inputs, attrs, fill := f.attentionInputs(query, key, value, layout, config)
 	withState := f.builder.backend.extra[compute.OpTypeFusedScaledDotProductAttentionVJP]
 	values, err := f.record(operation{
 		op: compute.OpTypeFusedScaledDotProductAttention, attrs: attrs, inputs: inputs,
@@ -64,7 +68,7 @@ func (f *Function) FusedScaledDotProductAttention(query, key, value compute.Valu
 func (f *Function) FusedScaledDotProductAttentionVJP(query, key, value compute.Value, layout compute.AttentionAxesLayout,
 	config *compute.ScaledDotProductAttentionConfig, output compute.Value, states []compute.Value, dOutput compute.Value) (
 	dQuery, dKey, dValue compute.Value, err error) {
-	inputs, attrs, fill := attentionInputs(query, key, value, layout, config)
+	inputs, attrs, fill := f.attentionInputs(query, key, value, layout, config)
 	first := len(inputs)
 	inputs = append(append(append(inputs, output), states...), dOutput)
 	return three(f.record(operation{
@@ -89,15 +93,22 @@ func (f *Function) FusedScaledDotProductAttentionVJP(query, key, value compute.V
 	}))
 }
 
-// attentionShapes checks the inputs and returns the shapes of the output and the state.
+// attentionShapes checks the inputs and returns the shapes of the output and the state. What the kernels lack is refused as not
+// implemented, so that callers fall back to the operations that attention is made of: other dtypes than float32, a mask together
+// with a bias, and lengths.
 func attentionShapes(in []shapes.Shape, attrs ir.AttentionAttrs) ([]shapes.Shape, error) {
 	query, key, value := in[0], in[1], in[2]
-	if query.DType != dtypes.Float32 && query.DType != dtypes.BFloat16 {
-		return nil, fmt.Errorf("attention of %s: %w", query.DType, compute.ErrNotImplemented)
+	for _, shape := range in[:3] {
+		if shape.DType != dtypes.Float32 || shape.IsDynamic() {
+			return nil, fmt.Errorf("attention of %s: %w", shape, compute.ErrNotImplemented)
+		}
 	}
-	if query.Rank() != 4 || key.Rank() != 4 || !key.Equal(value) || key.DType != query.DType {
-		return nil, fmt.Errorf("attention: query, key and value must have four axes and one dtype, and key and value the same shape, "+
-			"got %s, %s, %s", query, key, value)
+	if attrs.HasLengths || attrs.HasMask && attrs.HasBias {
+		return nil, fmt.Errorf("attention with lengths or with both a mask and a bias: %w", compute.ErrNotImplemented)
+	}
+	if query.Rank() != 4 || key.Rank() != 4 || !key.Equal(value) {
+		return nil, fmt.Errorf("attention: query, key and value must have four axes, and key and value the same shape, got %s, %s, %s",
+			query, key, value)
 	}
 	heads, sequence := attrs.Layout.HeadsAxis(), attrs.Layout.SeqAxis()
 	q, k := query.Dimensions, key.Dimensions
@@ -106,24 +117,13 @@ func attentionShapes(in []shapes.Shape, attrs ir.AttentionAttrs) ([]shapes.Shape
 			"query a multiple of the key's", query, key)
 	}
 	scores := []int{q[0], q[heads], q[sequence], k[sequence]}
-	next := 3
-	if attrs.HasMask {
-		if mask := in[next]; mask.DType != dtypes.Bool && !mask.DType.IsFloat() || !broadcasts(mask.Dimensions, scores) {
-			return nil, fmt.Errorf("attention: mask %s is neither bool nor float or does not fit scores of %v", mask, scores)
+	if attrs.HasMask || attrs.HasBias {
+		added := in[3]
+		if added.DType != dtypes.Float32 && (added.DType != dtypes.Bool || attrs.HasBias) {
+			return nil, fmt.Errorf("attention with a mask or bias of %s: %w", added.DType, compute.ErrNotImplemented)
 		}
-		next++
-	}
-	if attrs.HasBias {
-		if bias := in[next]; !bias.DType.IsFloat() || !broadcasts(bias.Dimensions, scores) {
-			return nil, fmt.Errorf("attention: bias %s is not float or does not fit scores of %v", bias, scores)
-		}
-		next++
-	}
-	if attrs.HasLengths {
-		for _, lengths := range in[next : next+2] {
-			if lengths.DType != dtypes.Int32 || lengths.Rank() != 1 || lengths.Dimensions[0] != q[0] {
-				return nil, fmt.Errorf("attention: lengths must be Int32 of shape [%d], got %s", q[0], lengths)
-			}
+		if !broadcasts(added.Dimensions, scores) {
+			return nil, fmt.Errorf("attention: mask or bias %s does not fit scores of %v", added, scores)
 		}
 	}
 	return []shapes.Shape{query.Clone(), shapes.Make(dtypes.Float32, scores[:3]...)}, nil

@@ -400,25 +400,37 @@ func fusions() []sample {
 		{op: compute.OpTypeQuantizedEmbeddingLookup, inputs: list(u8(6, 34), i32(3, 1)), attrs: raw(*ggml, compute.ActivationNone, false, false, false),
 			build: func(f fn, in values) (values, error) { return single(f.QuantizedEmbeddingLookup(in[0], in[1], ggml)) }},
 	}
-	q, kv := f32(2, 4, 5, 8), f32(2, 2, 7, 8)
-	attrs := ir.AttentionAttrs{Layout: compute.AttentionAxesLayoutBHSD, Scale: 0.5, Causal: true, HasMask: true, HasBias: true, HasLengths: true}
-	inputs := list(q, kv, kv, flags(5, 7), f32(4, 1, 7), i32(2), i32(2))
-	config := func(in values) *compute.ScaledDotProductAttentionConfig {
-		return &compute.ScaledDotProductAttentionConfig{Scale: 0.5, Causal: true, Mask: in[3], Bias: in[4], QuerySeqLen: in[5], KeyValueSeqLen: in[6]}
+	layout, q, kv := compute.AttentionAxesLayoutBHSD, f32(2, 4, 5, 8), f32(2, 2, 7, 8)
+	for _, c := range []struct {
+		added shapes.Shape
+		attrs ir.AttentionAttrs
+		put   func(config *compute.ScaledDotProductAttentionConfig, added compute.Value)
+	}{
+		{flags(5, 7), ir.AttentionAttrs{Layout: layout, Scale: 0.5, Causal: true, HasMask: true},
+			func(config *compute.ScaledDotProductAttentionConfig, added compute.Value) { config.Mask = added }},
+		{f32(4, 1, 7), ir.AttentionAttrs{Layout: layout, Scale: 0.5, Causal: true, HasBias: true},
+			func(config *compute.ScaledDotProductAttentionConfig, added compute.Value) { config.Bias = added }},
+	} {
+		config := func(in values) *compute.ScaledDotProductAttentionConfig {
+			config := &compute.ScaledDotProductAttentionConfig{Scale: 0.5, Causal: true}
+			c.put(config, in[3])
+			return config
+		}
+		all = append(all, sample{
+			op: compute.OpTypeFusedScaledDotProductAttention, inputs: list(q, kv, kv, c.added), attrs: c.attrs, native: true,
+			build: func(f fn, in values) (values, error) {
+				out, states, err := f.FusedScaledDotProductAttention(in[0], in[1], in[2], layout, config(in))
+				return append(values{out}, states...), err
+			},
+		}, sample{
+			op: compute.OpTypeFusedScaledDotProductAttentionVJP, inputs: list(q, kv, kv, c.added, q, f32(2, 4, 5), q), attrs: c.attrs, native: true,
+			build: func(f fn, in values) (values, error) {
+				dq, dk, dv, err := f.FusedScaledDotProductAttentionVJP(in[0], in[1], in[2], layout, config(in), in[4], in[5:6], in[6])
+				return values{dq, dk, dv}, err
+			},
+		})
 	}
-	return append(all, sample{
-		op: compute.OpTypeFusedScaledDotProductAttention, inputs: inputs, attrs: attrs, native: true,
-		build: func(f fn, in values) (values, error) {
-			out, states, err := f.FusedScaledDotProductAttention(in[0], in[1], in[2], compute.AttentionAxesLayoutBHSD, config(in))
-			return append(values{out}, states...), err
-		},
-	}, sample{
-		op: compute.OpTypeFusedScaledDotProductAttentionVJP, inputs: append(inputs, q, f32(2, 4, 5), q), attrs: attrs, native: true,
-		build: func(f fn, in values) (values, error) {
-			dq, dk, dv, err := f.FusedScaledDotProductAttentionVJP(in[0], in[1], in[2], compute.AttentionAxesLayoutBHSD, config(in), in[7], in[8:9], in[9])
-			return values{dq, dk, dv}, err
-		},
-	})
+	return all
 }
 
 // fill makes values for a shape: numbers from 0.25 to 2, whole ones from 0 to 3.

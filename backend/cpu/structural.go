@@ -209,7 +209,7 @@ func (f *Function) DynamicUpdateSlice(x, update compute.Value, starts []compute.
 	})
 }
 
-// checkStarts wants an integer scalar for every axis.
+// checkStarts wants an integer scalar for every axis. Types that are packed or that no index can hold are not implemented.
 func checkStarts(operation string, operand shapes.Shape, starts []shapes.Shape) error {
 	if len(starts) != operand.Rank() {
 		return fmt.Errorf("%s: operand %s wants %d starts, got %d", operation, operand, operand.Rank(), len(starts))
@@ -218,6 +218,12 @@ func checkStarts(operation string, operand shapes.Shape, starts []shapes.Shape) 
 		if start.Rank() != 0 || !start.DType.IsInt() {
 			return fmt.Errorf("%s: start #%d must be an integer scalar, not %s", operation, i, start)
 		}
+		if start.DType.IsPacked() || start.DType == dtypes.Uint64 {
+			return fmt.Errorf("%s from a start of %s: %w", operation, start.DType, compute.ErrNotImplemented)
+		}
+	}
+	if operand.DType.IsPacked() {
+		return fmt.Errorf("%s of %s: %w", operation, operand.DType, compute.ErrNotImplemented)
 	}
 	return nil
 }
