@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/gomlx/compute"
-	_ "github.com/gomlx/compute/gobackend"   // registers "go"
+	_ "github.com/gomlx/compute/gobackend" // registers "go"
 	"github.com/polargo/polar/backend/cpu" // registers "polar"
 	"github.com/polargo/polar/backend/cpu/kernel/feature"
 	"github.com/polargo/polar/internal/graphx"
@@ -46,12 +46,15 @@ func Name(name string) string {
 // for Polar's own; for GoMLX's Go backend "simd" or, built without GOEXPERIMENT=simd or not for amd64, "scalar"; "" for others,
 // and where the name or $POLAR_CPU is wrong.
 func Instructions(name string) string {
-	switch kind, _, _ := strings.Cut(Name(name), ":"); kind {
+	switch kind, settings, _ := strings.Cut(Name(name), ":"); kind {
 	case cpu.Name:
 		if level, err := feature.Parse(os.Getenv(cpu.LevelEnvVar)); err == nil {
 			return level.String()
 		}
 	case "go":
+		if !slices.Contains(strings.Split(settings, ","), "ops_sequential") {
+			return "" // refused by Open
+		}
 		if simd {
 			return "simd"
 		}

@@ -20,16 +20,20 @@ func Axes(x *Node) []int {
 	return axes
 }
 
+// full is a product in the operands' own precision, also on backends that else round operands (polar:bf16): iterations such as
+// Newton-Schulz diverge in bfloat16.
+func full(x, y *Node) *DotBuilder { return Dot(x, y).WithAccumulatorDType(x.DType()) }
+
 // Product returns x·y.
 func Product(x, y *Node) *Node {
 	batch := Axes(x)
-	return DotGeneral(x, []int{-1}, batch, y, []int{-2}, batch)
+	return full(x, y).General([]int{-1}, batch, []int{-2}, batch)
 }
 
 // ProductT returns x·yᵀ.
 func ProductT(x, y *Node) *Node {
 	batch := Axes(x)
-	return DotGeneral(x, []int{-1}, batch, y, []int{-1}, batch)
+	return full(x, y).General([]int{-1}, batch, []int{-1}, batch)
 }
 
 // Inner returns the inner products of the matrices of x and y, shaped as the batch axes.

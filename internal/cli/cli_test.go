@@ -138,7 +138,7 @@ func TestMainReportsWithBuffers(t *testing.T) {
 	if status := Main(t.Context(), []string{"version"}, strings.NewReader(""), &out, &errs); status != statusOK {
 		t.Fatalf("status %d: %s", status, errs.String())
 	}
-	mustSay(t, out.String(), "polar ", "go1.", "vector instructions")
+	mustSay(t, out.String(), "polar ", "go1.", "instructions")
 	out.Reset()
 	missing := filepath.Join(t.TempDir(), "none")
 	if status := Main(t.Context(), []string{"generate", "--offline", "--model", missing, "x"}, strings.NewReader(""), &out, &errs); status != statusFailed {

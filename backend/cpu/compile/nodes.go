@@ -17,7 +17,7 @@ import (
 func (l *lowering) product(n *node) {
 	p := n.attrs.(productAttrs)
 	left, right := n.in[0], n.in[1]
-	spec := gemm.Spec{M: p.m, N: p.n, K: p.k, C: gemm.View{Row: p.n, Col: 1}, BF16: l.options.BF16 && n.dtype == dtypes.Float32}
+	spec := gemm.Spec{M: p.m, N: p.n, K: p.k, C: gemm.View{Row: p.n, Col: 1}, BF16: l.options.BF16 && n.dtype == dtypes.Float32 && !p.full}
 	spec.A = gemm.View{Row: groupStride(left, p.batchAxes, p.rowAxes), Col: groupStride(left, p.batchAxes+p.rowAxes, p.innerAxes)}
 	spec.B = gemm.View{Row: groupStride(right, p.batchAxes, p.innerAxes), Col: groupStride(right, p.batchAxes+p.innerAxes, p.columnAxes)}
 	spec.AOffsets, spec.BOffsets = batchOffsets(left, p.batchAxes), batchOffsets(right, p.batchAxes)

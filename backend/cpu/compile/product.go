@@ -15,6 +15,7 @@ const opProduct = compute.OpType(20_100)
 type productAttrs struct {
 	batchAxes, rowAxes, innerAxes, columnAxes int
 	batch, m, n, k                            int
+	full                                      bool // operands are not rounded, whatever the options say
 }
 
 // product turns a DotGeneral into element-wise operations and sums where it is no more than that, so that it fuses, and into
@@ -68,7 +69,8 @@ func (g *graph) multiply(attrs ir.DotGeneralAttrs, a, b *node) *node {
 	rows := rest(len(a.dims), attrs.LeftBatch, leftInner)
 	columns := rest(len(b.dims), attrs.RightBatch, rightInner)
 	p := productAttrs{batchAxes: len(attrs.LeftBatch), rowAxes: len(rows), innerAxes: len(leftInner), columnAxes: len(columns),
-		batch: size(dimsOf(a, attrs.LeftBatch)), m: size(dimsOf(a, rows)), n: size(dimsOf(b, columns)), k: size(dimsOf(a, leftInner))}
+		batch: size(dimsOf(a, attrs.LeftBatch)), m: size(dimsOf(a, rows)), n: size(dimsOf(b, columns)), k: size(dimsOf(a, leftInner)),
+		full: attrs.Config.AccumulatorDType == a.dtype}
 	dims := slices.Concat(dimsOf(a, attrs.LeftBatch), dimsOf(a, rows), dimsOf(b, columns))
 	left := g.grouped(a, attrs.LeftBatch, rows, leftInner)
 	right := g.grouped(b, attrs.RightBatch, rightInner, columns)
