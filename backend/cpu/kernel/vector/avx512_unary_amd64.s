@@ -1921,7 +1921,7 @@ done:
 	RET
 
 // func avx512MulAddVSS(dst unsafe.Pointer, a unsafe.Pointer, b unsafe.Pointer, c unsafe.Pointer, n int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·avx512MulAddVSS(SB), NOSPLIT, $0-40
 	MOVQ         dst+0(FP), AX
 	MOVQ         a+8(FP), CX
@@ -1930,45 +1930,45 @@ TEXT ·avx512MulAddVSS(SB), NOSPLIT, $0-40
 	MOVQ         n+32(FP), SI
 	TESTQ        SI, SI
 	JZ           done
-	VBROADCASTSS (DX), Z0
-	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS (BX), Y1
 	XORQ         DX, DX
-	SUBQ         $+32, SI
+	SUBQ         $+16, SI
 	JL           manyend
 
 many:
-	VMOVUPS     (CX)(DX*4), Z2
-	VFMADD213PS Z1, Z0, Z2
-	VMOVUPS     Z2, (AX)(DX*4)
-	VMOVUPS     64(CX)(DX*4), Z2
-	VFMADD213PS Z1, Z0, Z2
-	VMOVUPS     Z2, 64(AX)(DX*4)
-	ADDQ        $+32, DX
-	SUBQ        $+32, SI
+	VMOVUPS     (CX)(DX*4), Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, (AX)(DX*4)
+	VMOVUPS     32(CX)(DX*4), Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, 32(AX)(DX*4)
+	ADDQ        $+16, DX
+	SUBQ        $+16, SI
 	JGE         many
 
 manyend:
-	ADDQ $+32, SI
-	SUBQ $+16, SI
+	ADDQ $+16, SI
+	SUBQ $+8, SI
 	JL   oneend
 
 one:
-	VMOVUPS     (CX)(DX*4), Z2
-	VFMADD213PS Z1, Z0, Z2
-	VMOVUPS     Z2, (AX)(DX*4)
-	ADDQ        $+16, DX
-	SUBQ        $+16, SI
+	VMOVUPS     (CX)(DX*4), Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, (AX)(DX*4)
+	ADDQ        $+8, DX
+	SUBQ        $+8, SI
 	JGE         one
 
 oneend:
-	ADDQ        $+16, SI
+	ADDQ        $+8, SI
 	JZ          done
 	MOVL        $-1, BX
 	BZHIL       SI, BX, BX
 	KMOVW       BX, K1
-	VMOVUPS.Z   (CX)(DX*4), K1, Z2
-	VFMADD213PS Z1, Z0, Z2
-	VMOVUPS     Z2, K1, (AX)(DX*4)
+	VMOVUPS.Z   (CX)(DX*4), K1, Y2
+	VFMADD213PS Y1, Y0, Y2
+	VMOVUPS     Y2, K1, (AX)(DX*4)
 
 done:
 	VZEROUPPER

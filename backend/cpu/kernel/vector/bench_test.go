@@ -108,7 +108,7 @@ func BenchmarkTranspose(b *testing.B) {
 	for _, n := range []int{256, 1000, 1024, 2048} {
 		x, d := make([]float32, n*n), make([]float32, n*n)
 		for _, level := range levelsHere() {
-			b.Run(level.String(), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%d/%s", n, level), func(b *testing.B) {
 				measure(b, n*n, func() { For(level).Transpose2D(unsafe.Pointer(&d[0]), unsafe.Pointer(&x[0]), n, n, n, n) })
 			})
 		}

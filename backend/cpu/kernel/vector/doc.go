@@ -13,6 +13,17 @@
 // A lane's result depends only on that lane's inputs: not on its place in the tile, on the length or on the address. Reductions
 // add in an order fixed by the number of columns alone. Everything but the functions Exp, Expm1, Log, Log1p, Tanh, Logistic, Erf,
 // Sin and Cos is equal bit for bit at all levels, apart from which NaN a NaN is. These functions go through float64 at the
-// generic level and through polynomials in float32 at the others (see functions_amd64.go for the errors); AVX2 and AVX-512
-// are equal to each other.
+// generic level and through polynomials in float32 at the others, where AVX2 and AVX-512 are equal to each other.
+//
+// # Accuracy
+//
+// The worst errors found there, in units of the last place: Exp 0.96, Expm1 1.41, Log 0.91, Log1p 1.46, Tanh 2.42, Logistic 2.30,
+// Erf 0.93, Sin 1.47, Cos 1.50 (TestFunctionsEverywhere). NaN, infinities, zeros with their sign, and denormal arguments and
+// results are right. Sin and Cos of more than 2^15 go through float64, lane by lane.
+//
+// # Tiles
+//
+// On Zen 4 the simple instructions run at 26 to 28 lanes a ns from the level 1 cache, a call costs some 5 ns, and functions run at 2
+// to 5 lanes a ns. Three tiles of 2048 lanes fit that cache. A destination that begins 64 to 512 bytes above a source, modulo
+// 4096, makes loads wait for stores: keep tiles a multiple of 4096 bytes apart, or work in place.
 package vector

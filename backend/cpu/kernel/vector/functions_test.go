@@ -45,22 +45,22 @@ func ulps(got float32, want float64) float64 {
 	return math.Abs(g-want) / math.Ldexp(1, max(e-24, -149))
 }
 
-// functions are the approximated ones, with the largest error in ulps allowed at the levels with assembly. Measured over all
-// bit patterns (TestFunctionsEverywhere): see the comments.
+// functions are the approximated ones, with the largest error in ulps allowed at any level: the worst of one bit pattern in 61
+// (POLAR_LONG=1), which is beside it, rounded up. The plain Go level has 0.5 for all.
 var functions = []struct {
 	op     Op
 	oracle func(float64) float64
 	ulps   float64
 }{
-	{Exp, math.Exp, 2},
-	{Expm1, math.Expm1, 2},
-	{Log, math.Log, 2},
-	{Log1p, math.Log1p, 2},
-	{Tanh, math.Tanh, 3},
-	{Logistic, logistic, 3},
-	{Erf, math.Erf, 3},
-	{Sin, math.Sin, 2},
-	{Cos, math.Cos, 2},
+	{Exp, math.Exp, 1},        // 0.962 at 5.254288
+	{Expm1, math.Expm1, 1.5},  // 1.409 at 17.028463
+	{Log, math.Log, 1},        // 0.910 at 0.63455075
+	{Log1p, math.Log1p, 1.6},  // 1.459 at 0.33552417
+	{Tanh, math.Tanh, 2.5},    // 2.419 at -0.0077671753
+	{Logistic, logistic, 2.5}, // 2.304 at -3.4651163
+	{Erf, math.Erf, 1},        // 0.929 at -0.9795344
+	{Sin, math.Sin, 1.6},      // 1.472 at 2843.016
+	{Cos, math.Cos, 1.6},      // 1.496 at 1085.1678
 }
 
 func worst(k *Kernels, op Op, oracle func(float64) float64, step uint32) (most float64, where float32) {

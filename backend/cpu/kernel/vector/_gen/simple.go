@@ -200,7 +200,7 @@ func (m *machine) ternaries() {
 	for _, shape := range []string{"VVV", "VSV", "VVS", "VSS"} {
 		s := m.words("dst", "a", "b", "c")
 		s[2].scalar, s[3].scalar = shape[1] == 'S', shape[2] == 'S'
-		m.halved(shape != "VSS")
+		m.halved(true)
 		m.elementwise("MulAdd"+shape, "MulAdd"+shape, "MulAdd"+shape+".", s, 2, func() body {
 			return func(in []op) op {
 				m.VFMADD213PS(in[2], in[1], in[0])
