@@ -24,6 +24,7 @@
 // # Tiles
 //
 // On Zen 4 the simple instructions run at 26 to 28 lanes a ns from the level 1 cache, a call costs some 5 ns, and functions run at 2
-// to 5 lanes a ns. Three tiles of 2048 lanes fit that cache. A destination that begins 64 to 512 bytes above a source, modulo
-// 4096, makes loads wait for stores: keep tiles a multiple of 4096 bytes apart, or work in place.
+// to 5 lanes a ns. Three tiles of 2048 lanes fit that cache. Loads may wait for stores to addresses that are equal modulo 4096: a
+// sum into a tile that began 128 bytes above its source, modulo 4096, had 21 lanes a ns instead of 26, and 4 with vectors of
+// 512 bits. Tiles a multiple of 4096 bytes apart, and work in place, do not have this.
 package vector
