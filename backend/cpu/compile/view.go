@@ -132,17 +132,6 @@ func (a access) constant() bool {
 	return !slices.ContainsFunc(a.strides, func(s int) bool { return s != 0 })
 }
 
-// run is how many elements from a start that is a multiple of it lie one after another.
-func (a access) run() int {
-	if n := len(a.dims); n > 0 && a.strides[n-1] == 1 {
-		return a.dims[n-1]
-	}
-	if len(a.dims) == 0 {
-		return 1
-	}
-	return 0
-}
-
 func size(dims []int) int {
 	n := 1
 	for _, d := range dims {
