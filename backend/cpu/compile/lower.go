@@ -214,7 +214,9 @@ func (l *lowering) single(n *node) error {
 		l.move("copy", n.dtype, n.in[0].base, n.in[0].where, l.buffer(n), 0, n.dims, dense(n.dims).strides)
 		return nil
 	case compute.OpTypeReduceSum, compute.OpTypeReduceMax, compute.OpTypeReduceMin:
-		return fmt.Errorf("%w: %s over %v", ErrUnsupported, n.op, n.in[0].dims)
+		if n.ir == nil {
+			return fmt.Errorf("%w: %s over %v", ErrUnsupported, n.op, n.in[0].dims)
+		}
 	case compute.OpTypeConcatenate:
 		l.concatenate(n)
 		return nil
