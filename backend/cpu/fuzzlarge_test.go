@@ -441,9 +441,9 @@ func (g *generator) scatter() bool {
 		return false
 	}
 	// The go backend loses its way in windows that are not whole axes.
-	w := scattering{vector, windowAxes, inserted, indexed, op}
+	how := scattering{vector, windowAxes, inserted, indexed, op}
 	return g.add(&vertex{name: name, in: []int{x, i, u}, shapes: []shapes.Shape{s},
-		host: func(in []tensor) []tensor { return []tensor{w.scattered(in[0], in[1], in[2])} },
+		host: func(in []tensor) []tensor { return []tensor{how.scattered(in[0], in[1], in[2])} },
 		build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
 			return single(method(f, in[0], in[1], in[2], vector, slices.Clone(windowAxes), slices.Clone(inserted), slices.Clone(indexed), false, false))
 		}}, bound)
@@ -636,7 +636,9 @@ func (g *generator) softmax() bool {
 	}
 	axis, t := g.n(g.shape(x).Rank()), g.shape(x).DType
 	v := &vertex{name: fmt.Sprintf("FusedSoftmax[%d]", axis), in: []int{x}, cut: true,
-		build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) { return single(f.FusedSoftmax(in[0], axis)) }}
+		build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
+			return single(f.FusedSoftmax(in[0], axis))
+		}}
 	if t != dtypes.Float64 {
 		v.rule = weightRule
 		v.other = func(f compute.Function, in []compute.Value) ([]compute.Value, error) { // the go backend's flushes small results to 0

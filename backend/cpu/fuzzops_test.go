@@ -486,7 +486,9 @@ func (g *generator) pad() bool {
 		return false
 	}
 	v := &vertex{name: fmt.Sprintf("Pad%v", axes), in: []int{x, fill},
-		build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) { return single(f.Pad(in[0], in[1], axes...)) }}
+		build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
+			return single(f.Pad(in[0], in[1], axes...))
+		}}
 	if negative { // the go backend writes beyond the output
 		v.host = func(in []tensor) []tensor { return []tensor{padded(in[0], in[1], v.shapes[0], axes)} }
 	}
