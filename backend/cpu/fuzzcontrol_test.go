@@ -54,11 +54,8 @@ func (g *generator) result(s shapes.Shape, bound float64) int {
 	}
 	x := -1
 	switch {
-	case len(found) > 0 && !slices.Contains(g.graph.outputs, found[len(found)-1]):
+	case len(found) > 0:
 		x = found[len(found)-1-g.n(min(3, len(found)))]
-		if slices.Contains(g.graph.outputs, x) { // the go backend computes only one of them
-			x = found[len(found)-1]
-		}
 	case g.broadcastTo(g.scalar(s.DType, 1), s.Dimensions, nil):
 		x = g.last()
 	}
@@ -111,7 +108,7 @@ func (g *generator) branch() bool {
 	}
 	n := len(sides[0].captured)
 	in := slices.Concat([]int{p}, sides[0].captured, sides[1].captured)
-	return g.add(&vertex{name: "If{\n" + sides[0].String() + "} else {\n" + sides[1].String() + "}", in: in,
+	return g.add(&vertex{name: "If{\n" + sides[0].String() + "} else {\n" + sides[1].String() + "}", in: in, rule: g.insideRule(),
 		build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
 			var built [2]compute.Function
 			for i, captures := range [][]compute.Value{in[1 : 1+n], in[1+n:]} {
@@ -135,6 +132,14 @@ func (g *generator) afterwards(outputs []shapes.Shape) float64 {
 		}
 	}
 	return loopBound
+}
+
+// insideRule is how far operations with functions may differ: exact graphs have sums in them, wild ones do not.
+func (g *generator) insideRule() rule {
+	if g.style == exact {
+		return zeroRule
+	}
+	return exactRule
 }
 
 // while counts to a small number, in a state that has other values too.
@@ -183,7 +188,7 @@ func (g *generator) while() bool {
 	}
 	n, m := len(state), len(cond.graph.captured)
 	return g.add(&vertex{name: "While{\n" + cond.graph.String() + "} do {\n" + body.graph.String() + "}",
-		in: slices.Concat(state, cond.graph.captured, body.graph.captured),
+		in: slices.Concat(state, cond.graph.captured, body.graph.captured), rule: g.insideRule(),
 		build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
 			c, err := f.Closure()
 			if err != nil {
@@ -226,16 +231,13 @@ func (g *generator) call() bool {
 	bound := 0.0
 	for range 1 + g.n(2) {
 		x := called.value(isAny)
-		if slices.Contains(called.graph.outputs, x) { // the go backend computes only one of them
-			continue
-		}
 		called.graph.outputs = append(called.graph.outputs, x)
 		bound = max(bound, called.bounds[x])
 	}
 	if called.f.Return(pick(called.built, called.graph.outputs), nil) != nil {
 		return false
 	}
-	return g.add(&vertex{name: "Call{\n" + called.graph.String() + "}", in: in,
+	return g.add(&vertex{name: "Call{\n" + called.graph.String() + "}", in: in, rule: g.insideRule(),
 		build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
 			fn, err := f.Builder().NewFunction(fmt.Sprintf("called%p", called.graph))
 			if err != nil {

@@ -143,15 +143,22 @@ func (g *testGraph) into(f compute.Function, captures []compute.Value) error {
 		return err
 	}
 	outputs := pick(values, g.outputs)
-	if _, polar := f.(*Function); !polar { // the go backend stops at parameters that are not needed
-		needed := []compute.Value{}
-		for i, v := range g.vertices {
+	if _, polar := f.(*Function); !polar {
+		// The go backend stops at parameters that are not needed, and computes only one of equal outputs.
+		var needed []compute.Value
+		for _, v := range g.vertices {
 			if v.name == parameterName {
-				needed = append(needed, values[g.vertices[i].first])
+				needed = append(needed, values[v.first])
 			}
 		}
-		if outputs[0], err = f.SchedulingBarrier(outputs[0], needed...); err != nil {
-			return err
+		for i := range outputs {
+			different, err := f.Constant([]int32{int32(i)})
+			if err != nil {
+				return err
+			}
+			if outputs[i], err = f.SchedulingBarrier(outputs[i], append(needed, different)...); err != nil {
+				return err
+			}
 		}
 	}
 	return f.Return(outputs, nil)

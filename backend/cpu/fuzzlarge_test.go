@@ -63,6 +63,9 @@ func (g *generator) reducedBy(op namedReduce, x int, axes []int) bool {
 	bound := g.bounds[x]
 	terms := 1
 	for _, a := range axes {
+		if a >= s.Rank() {
+			return false
+		}
 		terms *= s.Dimensions[a]
 	}
 	build := func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
@@ -88,13 +91,19 @@ func (g *generator) markSum(v *vertex, t dtypes.DType, bound float64) bool {
 	switch {
 	case g.style == exact:
 		v.rule = zeroRule
-		return g.holds(t, bound)
+		return v.terms > 0 && g.holds(t, bound)
 	case g.outer != nil:
 		return false // errors would go through further operations
 	case t == dtypes.Float16:
 		return true // the go backend's own
 	}
 	v.rule, v.cut = sumRule, true
+	if v.terms == 0 { // the go backend stops at some of these
+		v.host = func([]tensor) []tensor {
+			s := v.shapes[0]
+			return []tensor{{s, dtypes.MakeAnySlice(s.DType, s.Size())}}
+		}
+	}
 	return true
 }
 
@@ -246,6 +255,9 @@ func (g *generator) dot() bool {
 	}
 	for range g.n(3) {
 		dims = append(dims, g.dim())
+	}
+	if shapes.Make(t, dims...).Size() > 100_000 {
+		return false
 	}
 	order := g.shuffled(len(dims)) // axis order[i] of dims is axis i of the operand
 	place := make([]int, len(dims))
@@ -461,12 +473,24 @@ func (w scattering) scattered(x, indices, updates tensor) tensor {
 	out := reflect.ValueOf(dtypes.MakeAnySlice(x.shape.DType, x.shape.Size()))
 	reflect.Copy(out, reflect.ValueOf(x.flat))
 	u := reflect.ValueOf(updates.flat)
-	position := make([]int, updates.shape.Rank())
-	for i := range u.Len() {
+	// One index vector after another: in which order elements are added is part of the result.
+	positions := make([][]int, u.Len())
+	for i := range positions {
+		positions[i] = make([]int, updates.shape.Rank())
 		for k, rest := updates.shape.Rank()-1, i; k >= 0; k-- {
-			position[k] = rest % updates.shape.Dimensions[k]
+			positions[i][k] = rest % updates.shape.Dimensions[k]
 			rest /= updates.shape.Dimensions[k]
 		}
+	}
+	slices.SortStableFunc(positions, func(a, b []int) int {
+		for axis := range a {
+			if a[axis] != b[axis] && !slices.Contains(w.windows, axis) {
+				return a[axis] - b[axis]
+			}
+		}
+		return 0
+	})
+	for _, position := range positions {
 		var batch []int
 		at := make([]int, x.shape.Rank())
 		window := w.windows
@@ -494,7 +518,7 @@ func (w scattering) scattered(x, indices, updates tensor) tensor {
 			}
 		}
 		e := out.Index(flatten(at, x.shape.Dimensions))
-		e.Set(w.combine(e, u.Index(i)))
+		e.Set(w.combine(e, u.Index(flatten(position, updates.shape.Dimensions))))
 	}
 	return tensor{x.shape, out.Interface()}
 }
@@ -631,7 +655,7 @@ func window(x tensor, update *tensor, starts []tensor, sizes []int) tensor {
 
 func (g *generator) softmax() bool {
 	x := g.value(func(s shapes.Shape) bool { return s.Rank() > 0 && s.Size() > 0 && floating(s) })
-	if x < 0 || g.style == exact || g.outer != nil {
+	if x < 0 || g.style == exact || g.outer != nil || g.shape(x).DType == dtypes.Float16 { // no backend has that of float16
 		return false
 	}
 	axis, t := g.n(g.shape(x).Rank()), g.shape(x).DType

@@ -75,8 +75,11 @@ func (g *generator) unary() bool {
 		bound = math.Inf(1)
 	case g.style == exact || g.outer != nil || g.one(3):
 		op = choose(g.chooser, exactUnary...)
-		if op.name == "Sign" {
+		switch op.name {
+		case "Sign":
 			bound = 1
+		case "Abs":
+			r = zeroRule // the go backend leaves -0 as it is
 		}
 	default:
 		op = choose(g.chooser, functionUnary...)
@@ -275,7 +278,9 @@ func (g *generator) convert() bool {
 		if g.style == wild {
 			x = g.tamed(x, to)
 		} else if to.IsUnsigned() {
-			g.simple("Abs", []int{x}, bound, func(f compute.Function, in []compute.Value) ([]compute.Value, error) { return single(f.Abs(in[0])) })
+			g.add(&vertex{name: "Abs", in: []int{x}, rule: zeroRule, build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
+				return single(f.Abs(in[0]))
+			}}, bound)
 			x = g.last()
 		}
 	}
@@ -540,7 +545,7 @@ func (g *generator) iota() bool {
 // barriers are of one kind or the other.
 func (g *generator) barriers() bool {
 	x := g.value(isAny)
-	if x < 0 {
+	if x < 0 || g.outer != nil { // the go backend computes closures with barriers in a wrong order
 		return false
 	}
 	y := g.value(isAny)

@@ -7,8 +7,10 @@ import (
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
 	"github.com/polargo/polar/backend/cpu/ir"
+	"github.com/polargo/polar/backend/cpu/program"
 )
 
 // ErrUnsupported is returned (wrapped) for functions that this compiler cannot compile at all, such as those with dynamic axes.
@@ -167,6 +169,9 @@ func (g *graph) single(n *ir.Node, in []*node) *node {
 			return g.reduce(n.Op, in[0], n.Attrs.(ir.AxesAttrs).Axes)
 		}
 	case compute.OpTypeDotGeneral:
+		if size(dimsOf(in[0], n.Attrs.(ir.DotGeneralAttrs).LeftContracting)) == 0 {
+			return g.zeros(dtype, dims)
+		}
 		if out := g.product(n, in[0], in[1]); out != nil {
 			return out
 		}
@@ -273,9 +278,38 @@ func (g *graph) reduce(op compute.OpType, x *node, axes []int) *node {
 	if columns == 1 && size(x.dims) > 0 {
 		return g.reshape(x, dims)
 	}
+	if columns == 0 {
+		return g.broadcast(g.constant(x.dtype, reductionOfNothing(op)), dims, nil)
+	}
 	rows := size(dims)
 	out := g.add(op, x.dtype, []int{rows}, reduceAttrs{rows, columns}, g.transpose(x, order))
 	return g.reshape(out, dims)
+}
+
+// reductionOfNothing is what a reduction of no elements gives.
+func reductionOfNothing(op compute.OpType) float32 {
+	switch op {
+	case compute.OpTypeReduceMax:
+		return program.MaxIdentity
+	case compute.OpTypeReduceMin:
+		return program.MinIdentity
+	}
+	return program.SumIdentity
+}
+
+// constant is a scalar of a type that is a float.
+func (g *graph) constant(dtype dtypes.DType, value float32) *node {
+	flat := any([]float32{value})
+	if dtype == dtypes.BFloat16 {
+		flat = []bfloat16.BFloat16{bfloat16.FromFloat32(value)}
+	}
+	return g.add(compute.OpTypeConstant, dtype, nil, ir.ConstantAttrs{Flat: flat})
+}
+
+// zeros is a sum of nothing of any type.
+func (g *graph) zeros(dtype dtypes.DType, dims []int) *node {
+	zero := g.add(compute.OpTypeConstant, dtype, nil, ir.ConstantAttrs{Flat: dtypes.MakeAnySlice(dtype, 1)})
+	return g.broadcast(zero, dims, nil)
 }
 
 // axesIn lists axes in increasing order.

@@ -126,6 +126,8 @@ func indexReader(t dtypes.DType) func(unsafe.Pointer, int) int {
 		return readIndex[int64]
 	case dtypes.Uint32:
 		return readIndex[uint32]
+	case dtypes.Uint64:
+		return readIndex[uint64]
 	case dtypes.Uint8:
 		return readIndex[uint8]
 	case dtypes.Int8:
@@ -138,7 +140,7 @@ func indexReader(t dtypes.DType) func(unsafe.Pointer, int) int {
 	return nil
 }
 
-func readIndex[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32](p unsafe.Pointer, i int) int {
+func readIndex[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](p unsafe.Pointer, i int) int {
 	return int(*(*T)(unsafe.Add(p, i*int(unsafe.Sizeof(T(0))))))
 }
 
@@ -231,12 +233,15 @@ func (l *lowering) scatter(n *node) bool {
 	read := indexReader(indices.dtype)
 	op := map[compute.OpType]compute.OpType{compute.OpTypeScatterSum: compute.OpTypeAdd, compute.OpTypeScatterMax: compute.OpTypeMax,
 		compute.OpTypeScatterMin: compute.OpTypeMin}[n.op]
-	combine, ok := instruction(op, n.dtype)
-	if read == nil || !ok || n.dtype.Size() != 4 {
+	combine := combiner(op, n.dtype)
+	if lanes, ok := instruction(op, n.dtype); ok && n.dtype.Size() == 4 {
+		combine = vector.For(l.options.Level).VV[lanes]
+	}
+	if read == nil || combine == nil {
 		return false
 	}
 	up := dense(updates.dims).strides
-	w := program.Window{Elem: 4, Dims: operand.dims, Sizes: make([]int, len(operand.dims)), Map: a.ScatterAxesToOperandAxes, Index: read,
+	w := program.Window{Elem: n.dtype.Size(), Dims: operand.dims, Sizes: make([]int, len(operand.dims)), Map: a.ScatterAxesToOperandAxes, Index: read,
 		WindowStrides: make([]int, len(operand.dims))}
 	next := 0
 	for axis := range operand.dims {
@@ -250,7 +255,7 @@ func (l *lowering) scatter(n *node) bool {
 	w.Batch(indices.dims, a.IndexVectorAxis, restStrides(up, a.UpdateWindowAxes))
 	l.fillFrom(n, operand)
 	w.Operand, w.Indices, w.Other = l.buffer(n), l.buffer(indices.base), l.buffer(updates.base)
-	l.step(&program.Scatter{Window: w, Combine: vector.For(l.options.Level).VV[combine]}, []int{w.Indices, w.Other}, []int{w.Operand}, nil)
+	l.step(&program.Scatter{Window: w, Combine: combine}, []int{w.Indices, w.Other}, []int{w.Operand}, nil)
 	return true
 }
 

@@ -83,8 +83,7 @@ func (s *Gather) Run(m *Machine) error {
 	return nil
 }
 
-// Scatter combines windows of updates with the operand, in the order of the index vectors. Windows that do not lie within are left
-// out. Elements are float32 or int32.
+// Scatter combines windows of updates with the operand, in the order of the index vectors. Windows that do not lie within are left out.
 type Scatter struct {
 	Window
 	Combine vector.BinaryFunc
@@ -119,12 +118,12 @@ func (s *Scatter) Run(m *Machine) error {
 				u += rest % rowsDims[k] * b[k]
 				rest /= rowsDims[k]
 			}
-			dst := unsafe.Add(m.Memory[s.Operand], 4*d)
+			dst := unsafe.Add(m.Memory[s.Operand], s.Elem*d)
 			n := 1
 			if contiguous {
 				n = inner
 			}
-			s.Combine(dst, dst, unsafe.Add(m.Memory[s.Other], 4*u), n)
+			s.Combine(dst, dst, unsafe.Add(m.Memory[s.Other], s.Elem*u), n)
 		}
 	})
 	return nil
