@@ -89,15 +89,15 @@ func newMask(g *Graph, c Config, shape batchShape, segments *Node) *mask {
 }
 
 // newFusedMask is newMask for fused attention of queries that come scaled. What is more than causality is a bool mask
-// [B or 1, 1, T, T].
+// [B or 1, T, 1, T], in the order of the queries' axes.
 func newFusedMask(g *Graph, c Config, shape batchShape, segments *Node) *mask {
 	config := &compute.ScaledDotProductAttentionConfig{Scale: 1, Causal: segments == nil && c.SlidingWindow == 0}
 	if config.Causal {
 		return &mask{fused: config}
 	}
-	seen := ExpandAxes(positionMask(g, 0, shape.length, 0, c.SlidingWindow), 0, 1)
+	seen := ExpandAxes(positionMask(g, 0, shape.length, 0, c.SlidingWindow), 0, 2)
 	if segments != nil {
-		seen = LogicalAnd(seen, Equal(ExpandAxes(segments, 1, 3), ExpandAxes(segments, 1, 2)))
+		seen = LogicalAnd(seen, Equal(ExpandAxes(segments, 2, 3), ExpandAxes(segments, 1, 2)))
 	}
 	config.Mask = InternalBackendOutputs(seen)[0]
 	return &mask{fused: config}

@@ -122,8 +122,15 @@ func attentionShapes(in []shapes.Shape, attrs ir.AttentionAttrs) ([]shapes.Shape
 		if added.DType != dtypes.Float32 && (added.DType != dtypes.Bool || attrs.HasBias) {
 			return nil, fmt.Errorf("attention with a mask or bias of %s: %w", added.DType, compute.ErrNotImplemented)
 		}
-		if !broadcasts(added.Dimensions, scores) {
-			return nil, fmt.Errorf("attention: mask or bias %s does not fit scores of %v", added, scores)
+		target := scores
+		if attrs.HasMask && added.Rank() == 4 { // a bias is heads first in both layouts, a mask lies as the queries do
+			target = []int{q[0], q[1], q[2], k[sequence]}
+		}
+		if attrs.HasMask && added.Rank() == 3 && added.Dimensions[0] != 1 {
+			return nil, fmt.Errorf("attention with a mask of three axes: %w", compute.ErrNotImplemented) // batch or head first?
+		}
+		if !broadcasts(added.Dimensions, target) {
+			return nil, fmt.Errorf("attention: mask or bias %s does not fit %v", added, target)
 		}
 	}
 	return []shapes.Shape{query.Clone(), shapes.Make(dtypes.Float32, scores[:3]...)}, nil

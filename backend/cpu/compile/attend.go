@@ -37,7 +37,7 @@ func (l *lowering) attention(n *node) bool {
 		} else if mask.dtype != dtypes.Float32 {
 			return false
 		}
-		spec.MaskStrides = maskStrides(mask)
+		spec.MaskStrides = maskStrides(mask, a.HasMask && a.Layout == compute.AttentionAxesLayoutBSHD)
 	}
 	parts := l.partBuffers(n)
 	reads := l.inputBuffers(n)
@@ -63,14 +63,18 @@ func (l *lowering) operand(x *node) program.Operand {
 	return program.Operand{Buffer: l.buffer(x.base), Offset: x.where.offset, Elems: x.base.size() - x.where.offset}
 }
 
-// maskStrides are those of [batch, head, query, key], axes that a mask lacks or has once repeated.
-func maskStrides(mask *node) attention.MaskStrides {
+// maskStrides are those of [batch, head, query, key], axes that a mask lacks or has once repeated. With queriesFirst a mask of four
+// axes is [batch, query, head, key].
+func maskStrides(mask *node, queriesFirst bool) attention.MaskStrides {
 	var s [4]int
 	shift := 4 - len(mask.dims)
 	for i, d := range mask.dims {
 		if d > 1 {
 			s[i+shift] = mask.where.strides[i]
 		}
+	}
+	if queriesFirst && len(mask.dims) == 4 {
+		s[1], s[2] = s[2], s[1]
 	}
 	return attention.MaskStrides{Batch: s[0], Head: s[1], Query: s[2], Key: s[3]}
 }
