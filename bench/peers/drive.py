@@ -9,7 +9,6 @@ in rounds; the others are seen to be asleep. Before timing, losses, gradients an
 import argparse
 import glob
 import os
-import shlex
 import statistics
 import sys
 
@@ -23,13 +22,15 @@ LOSS_TOLERANCE = 1e-4  # relative; 5e-7 between the libraries when measured
 NORM_TOLERANCE = 1e-3  # of the gradient's norm, relative; 1e-6 when measured
 UPDATE_TOLERANCE = 1e-3  # of a factor's step in the Frobenius norm, relative; 3e-5 when measured
 BF16_TOLERANCE = 2e-2  # of the first loss with bfloat16 products
-FAST, FILL = 0.05, 0.1  # steps shorter than FAST seconds are repeated until they take FILL
+WARM, FILL = 1.0, 0.1  # a step shorter than WARM seconds follows one that is not timed; steps are repeated until they take FILL
 
 
 def contenders(row, options):
     """All contenders of a row, Polar first."""
     out = [process.Contender("polar", "", options.go(row, "polar", "plain"))]
-    if row.bf16:
+    if row.direct:
+        out.append(process.Contender("gemm", "package alone", options.go(row, "gemm", "plain")))
+    if row.bf16 is not None:
         out.append(process.Contender("polar:bf16", "", options.go(row, "polar:bf16", "plain")))
     for library, variants in row.peers.items():
         for variant in variants:
@@ -58,9 +59,9 @@ def compare(row, reference, c):
         if not worst <= UPDATE_TOLERANCE:
             sys.exit(f"{row.name}: a step of {c.title} differs from that of {reference.title} by {worst:.1e}")
     elif row.check:
-        for i, (a, b) in enumerate(zip(reference.losses, c.losses)):
-            if row.check == "losses" or i == 0:  # after that the optimizers differ
-                close(f"the loss of step {i + 1}", a, b, BF16_TOLERANCE if bf16 else LOSS_TOLERANCE)
+        for i in sorted(set(reference.losses) & set(c.losses)):
+            if row.check == "losses" or i == 1:  # after that the optimizers differ
+                close(f"the loss of step {i}", reference.losses[i], c.losses[i], BF16_TOLERANCE if bf16 else LOSS_TOLERANCE)
         if row.check == "gradient":
             close("the norm of the gradient", reference.norm, c.norm, BF16_TOLERANCE if bf16 else NORM_TOLERANCE)
 
@@ -83,8 +84,7 @@ def prepare(row, c, reference, options):
         options.peak = max(options.peak, c.order("rate")["rate"])
     if reference:
         compare(row, reference, c)
-    if c.seconds < FAST:
-        c.repeat = max(1, round(FILL / c.seconds))
+    c.warm, c.repeat = c.seconds < WARM, max(1, round(FILL / c.seconds))
     c.asleep()
     print(f"  {c.title}: {1e3 * c.seconds:.3g} ms", file=sys.stderr)
     return True
@@ -100,6 +100,8 @@ def measure(row, options):
             if not prepare(row, c, reference, options):
                 continue
             reference = reference or c
+            if c.library == "polar:bf16" and reference.library == "polar":
+                c.repeat = reference.repeat  # so that losses of the same step can be compared
             rival = next((o for o in running if o.library == c.library), None)
             if rival and row.name == "lora":  # the memory does not hold all: the faster one goes on
                 slower = max(rival, c, key=lambda o: o.seconds)
@@ -160,6 +162,15 @@ class Options:
         return 5 if self.args.quick else 21
 
 
+def made_by(args):
+    """The command that repeats this run."""
+    given = ["--quick"] if args.quick else []
+    given += [f"--reps {args.reps}"] if args.reps else []
+    given += [f"--threads {args.threads}"] if args.threads != 2 else []
+    given += [f"--only {row}" for row in args.only or []]
+    return "make bench-peers" + (f' ARGS="{" ".join(given)}"' if given else "")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--python", default=sys.executable, help="Python of the environment with the libraries")
@@ -177,7 +188,7 @@ def main():
     options = Options(args)
     process.environment(args.threads, options.cores)
     results = [(row, measure(row, options)) for row in chosen]
-    text = report.markdown(results, options, "drive.py " + shlex.join(sys.argv[1:]))
+    text = report.markdown(results, options, made_by(args))
     print(text)
     if args.out:
         with open(args.out, "w") as f:

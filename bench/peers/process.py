@@ -86,8 +86,9 @@ class Contender:
     def __init__(self, library, variant, command, env=None):
         self.library, self.variant, self.command, self.env = library, variant, command, env or {}
         self.title = f"{library} ({variant})" if variant else library
-        self.process, self.absent, self.repeat, self.alone, self.noisy = None, "", 1, 0.0, 0
-        self.times, self.parts, self.losses, self.norm, self.peak, self.seconds, self.hello = [], {}, [], 0.0, 0, 0.0, {}
+        self.taken = 0  # steps; losses[n] is that before step n
+        self.process, self.absent, self.repeat, self.warm, self.alone, self.noisy = None, "", 1, False, 0.0, 0
+        self.times, self.parts, self.losses, self.norm, self.peak, self.seconds, self.hello = [], {}, {}, 0.0, 0, 0.0, {}
 
     def start(self):
         self.stderr = open(os.path.join("/tmp", f"peer-{os.getpid()}.err"), "w+")
@@ -129,15 +130,16 @@ class Contender:
         if "loss" in answer:
             if not math.isfinite(answer["loss"]):
                 raise Failed("the loss is not finite")
-            self.losses.append(answer["loss"])
+            self.losses[self.taken + count] = answer["loss"]
+        self.taken += count
         self.norm = self.norm or answer.get("norm", 0.0)
         return answer
 
     def turn(self, wait):
-        """One timed repetition. Short steps are taken several times, after one that wakes threads and fills caches."""
+        """One timed repetition: short steps several times, after one that wakes threads and fills caches."""
         for attempt in range(RETRIES + 1):
             await_quiet()
-            if self.repeat > 1:
+            if self.warm:
                 self.steps(1, wait)
             busy, own, start = busy_seconds(), self.cpu_seconds(), time.monotonic()
             answer = self.steps(self.repeat, wait)

@@ -3,7 +3,7 @@ import os
 import platform
 import time
 
-from rows import BF16_TARGETS, MEMORY_TARGET, SHARE_TARGET
+from rows import MEMORY_TARGET, SHARE_TARGET
 
 
 def processor():
@@ -50,7 +50,7 @@ def verdict(name, ratio, target, more=True):
 def notes(row, everyone, peak):
     """What the row says about what was asked, one sentence each."""
     out, polar, half = [], best(everyone, "polar"), best(everyone, "polar:bf16")
-    for own, targets, label in ((polar, row.targets, "polar"), (half, BF16_TARGETS, "polar:bf16")):
+    for own, targets, label in ((polar, row.targets, "polar"), (half, row.bf16 or {}, "polar:bf16")):
         for library, target in targets.items() if own else []:
             other = best(everyone, library)
             if other:
@@ -70,8 +70,8 @@ def notes(row, everyone, peak):
             text = f"{c.title}: gradient {milliseconds(c.part('gradient'))} ms, optimizer {milliseconds(c.part('optimizer'))} ms"
             out.append(verdict(text + ", its share of the step", share, SHARE_TARGET, False) if c is polar else text + ".")
     if polar and half:
-        n = min(len(polar.losses), len(half.losses))
-        a, b = polar.losses[n - 1], half.losses[n - 1]
+        n = max(set(polar.losses) & set(half.losses))
+        a, b = polar.losses[n], half.losses[n]
         out.append(f"Loss after {n - 1} steps: polar {a:.6f}, polar:bf16 {b:.6f}, difference {b - a:+.1e}.")
     out += [f"{c.title} is absent: {c.absent}." for c in everyone if c.absent]
     return out

@@ -5,6 +5,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	mlmodel "github.com/gomlx/gomlx/ml/model"
 	"github.com/polargo/polar/internal/safetensors"
+	"github.com/polargo/polar/matfn"
 	"github.com/polargo/polar/model"
 	"github.com/polargo/polar/optimizer"
 	"github.com/polargo/polar/param"
@@ -73,17 +74,18 @@ func createPair(store *mlmodel.Store, layer param.Layer) error {
 	return nil
 }
 
-// flops counts the products of one step of the optimizer, as its Cost does: an upper bound.
+// flops counts the products of one step of the optimizer: those of its Cost, with polar factors in the form that package matfn
+// chooses instead of the direct one.
 func (a *adapters) flops() float64 {
-	total := 0.0
+	steps := len(matfn.PolarExpress8)
+	total := int64(0)
 	for _, layer := range a.layers {
-		cost, err := optimizer.CostOf(a.optimizer.Config(), layer.FanOut, layer.FanIn, loraRank)
-		if err != nil {
-			return 0
+		total += optimizer.LoRAMuonFlops(layer.FanOut, layer.FanIn, loraRank)
+		for _, length := range []int{layer.FanOut, layer.FanIn} {
+			total += matfn.MsignFlopsOf(length, loraRank) - matfn.MsignFlops(length, loraRank, steps)
 		}
-		total += float64(cost.Flops)
 	}
-	return total
+	return float64(total)
 }
 
 // writeUpdates takes a step and writes the difference it made to each factor.

@@ -29,7 +29,7 @@ func main() {
 	log.SetFlags(0)
 	var s settings
 	flag.StringVar(&s.row, "row", "step2", "step2, step6, lora, optimizer or product:MxKxN (M x K times K x N)")
-	flag.StringVar(&s.backend, "backend", "polar", "the backend, for example polar, polar:bf16 or go")
+	flag.StringVar(&s.backend, "backend", "polar", "the backend, for example polar, polar:bf16 or go; gemm and gemm:bf16: package gemm itself, products only")
 	flag.IntVar(&s.reps, "reps", 5, "timed repetitions")
 	flag.IntVar(&s.warmup, "warmup", 1, "repetitions before them; the first one compiles")
 	flag.IntVar(&s.threads, "threads", 2, "GOMAXPROCS")

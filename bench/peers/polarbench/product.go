@@ -12,9 +12,9 @@ import (
 // openProduct prepares product:MxKxN: x [M, K] times y [K, N], both in the backend's memory, by an executable of one
 // operation. The result stays there and is given back.
 func openProduct(w *work, b compute.Backend, s settings) error {
-	var m, k, n int
-	if _, err := fmt.Sscanf(s.row, "product:%dx%dx%d", &m, &k, &n); err != nil || min(m, k, n) < 1 {
-		return fmt.Errorf("want product:MxKxN with positive numbers")
+	m, k, n, err := productSizes(s.row)
+	if err != nil {
+		return err
 	}
 	w.flops = 2 * float64(m) * float64(k) * float64(n)
 	var args []any
@@ -41,4 +41,11 @@ func openProduct(w *work, b compute.Backend, s settings) error {
 		return c.stop(), finalize(out)
 	}
 	return nil
+}
+
+func productSizes(row string) (m, k, n int, err error) {
+	if _, err := fmt.Sscanf(row, "product:%dx%dx%d", &m, &k, &n); err != nil || min(m, k, n) < 1 {
+		return 0, 0, 0, fmt.Errorf("want product:MxKxN with positive numbers")
+	}
+	return m, k, n, nil
 }

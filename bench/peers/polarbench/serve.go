@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -40,6 +41,10 @@ func serve(w *work, threads int, in io.Reader, out io.Writer) error {
 			a.Rate = measuredPeak(threads)
 		default:
 			err = fmt.Errorf("unknown order %q", lines.Text())
+		}
+		if math.IsNaN(a.Loss) || math.IsInf(a.Loss, 0) || math.IsNaN(a.Norm) || math.IsInf(a.Norm, 0) {
+			err = fmt.Errorf("loss %g, norm of the gradient %g", a.Loss, a.Norm)
+			a.outcome = outcome{} // JSON has no such numbers
 		}
 		if err != nil {
 			a.Error = err.Error()

@@ -44,6 +44,10 @@ type part struct {
 
 // open prepares a row. Nothing is compiled before the first step.
 func open(s settings) (*work, error) {
+	if s.backend == "gemm" || s.backend == "gemm:bf16" {
+		w := &work{}
+		return w, openDirect(w, s)
+	}
 	opened, err := backend.Open(s.backend)
 	if err != nil {
 		return nil, err
