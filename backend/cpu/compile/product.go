@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"math"
 	"slices"
 
 	"github.com/gomlx/compute"
@@ -105,10 +106,11 @@ func (g *graph) multiplyGrouped(p productAttrs, left, right *node, dims []int) *
 	return view
 }
 
-// matrices is x if each of the groups of axes after the batch has one stride, else a dense copy.
+// matrices is x if each of the groups of axes after the batch has one stride, which is not negative, else a dense copy.
 func (g *graph) matrices(x *node, batchAxes, firstAxes int) *node {
 	for _, group := range [][2]int{{batchAxes, batchAxes + firstAxes}, {batchAxes + firstAxes, len(x.dims)}} {
-		if len(collapse(0, x.dims[group[0]:group[1]], x.where.strides[group[0]:group[1]]).dims) > 1 {
+		a := collapse(0, x.dims[group[0]:group[1]], x.where.strides[group[0]:group[1]])
+		if len(a.dims) > 1 || len(a.dims) == 1 && a.strides[0] < 0 {
 			return g.copied(x)
 		}
 	}
@@ -129,12 +131,12 @@ func (g *graph) simpleProduct(p productAttrs, left, right *node, dims []int) *no
 	sumLeft := func() *node { return g.reduce(compute.OpTypeReduceSum, left, innerLeft) }
 	sumRight := func() *node { return g.reduce(compute.OpTypeReduceSum, right, innerRight) }
 	times := func(a, b *node) *node { return g.element(compute.OpTypeMul, left.dtype, a.dims, a, b) }
-	switch _, constantLeft := left.uniform(); {
+	switch constantLeft, known := left.uniform(); {
 	case p.k == 1:
 		a := g.reshape(left, left.dims[:p.batchAxes+p.rowAxes])
 		b := g.reshape(right, slices.Concat(right.dims[:p.batchAxes], right.dims[p.batchAxes+p.innerAxes:]))
 		return times(overColumns(a), overRows(b))
-	case constantLeft:
+	case known && tame(constantLeft):
 		one := g.scalarOf(left)
 		sum := sumRight()
 		return overRows(times(sum, g.spread(one, sum.dims)))
@@ -149,13 +151,17 @@ func (g *graph) simpleProduct(p productAttrs, left, right *node, dims []int) *no
 		b := g.broadcast(g.reshape(right, []int{p.k}), []int{p.m, p.k}, []int{1})
 		return g.reshape(g.reduce(compute.OpTypeReduceSum, times(g.reshape(left, []int{p.m, p.k}), b), []int{1}), dims)
 	}
-	if _, constantRight := right.uniform(); constantRight {
+	if constantRight, known := right.uniform(); known && tame(constantRight) {
 		one := g.scalarOf(right)
 		sum := sumLeft()
 		return overColumns(times(sum, g.spread(one, sum.dims)))
 	}
 	return nil
 }
+
+// tame says whether a sum may be multiplied by a number instead of its terms: not if the sum could overflow where the terms do not,
+// but for the last 2^20 below the largest number, and not by what is not finite.
+func tame(x float64) bool { return x == 0 || math.Abs(x) >= 0x1p-20 && math.Abs(x) <= math.MaxFloat32 }
 
 // scalarOf is the scalar constant that a uniform node is a view of.
 func (g *graph) scalarOf(x *node) *node { return g.reshape(x.base, nil) }
