@@ -1,5 +1,3 @@
-//go:build differential
-
 package cpu
 
 import (
@@ -158,7 +156,7 @@ func (g *generator) add(v *vertex, bound float64) bool {
 			}
 			v.shapes = append(v.shapes, s)
 		}
-		if g.outer == nil && len(g.graph.vertices) > 0 && dead(v) && !g.one(3) {
+		if g.outer == nil && len(v.in) > 0 && dead(v) && !g.one(3) {
 			return false
 		}
 		g.built = append(g.built, out...)

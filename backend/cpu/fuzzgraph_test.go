@@ -1,5 +1,3 @@
-//go:build differential
-
 package cpu
 
 import (
@@ -144,24 +142,41 @@ func (g *testGraph) into(f compute.Function, captures []compute.Value) error {
 	}
 	outputs := pick(values, g.outputs)
 	if _, polar := f.(*Function); !polar {
-		// The go backend stops at parameters that are not needed, and computes only one of equal outputs.
-		var needed []compute.Value
-		for _, v := range g.vertices {
-			if v.name == parameterName {
-				needed = append(needed, values[v.first])
-			}
-		}
-		for i := range outputs {
-			different, err := f.Constant([]int32{int32(i)})
-			if err != nil {
-				return err
-			}
-			if outputs[i], err = f.SchedulingBarrier(outputs[i], append(needed, different)...); err != nil {
-				return err
-			}
+		var err error
+		if outputs, err = g.apart(f, values, outputs); err != nil {
+			return err
 		}
 	}
 	return f.Return(outputs, nil)
+}
+
+// apart makes outputs that the go backend computes rightly: it stops at parameters that are not needed, computes only one of equal
+// outputs, and frees captured values that are outputs.
+func (g *testGraph) apart(f compute.Function, values, outputs []compute.Value) ([]compute.Value, error) {
+	var needed []compute.Value
+	for _, v := range g.vertices {
+		if v.name == parameterName {
+			needed = append(needed, values[v.first])
+		}
+	}
+	yes, err := f.Constant([]bool{true})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]compute.Value, len(outputs))
+	for i, x := range outputs {
+		different, err := f.Constant([]int32{int32(i)})
+		if err != nil {
+			return nil, err
+		}
+		if x, err = f.Where(yes, x, x); err != nil {
+			return nil, err
+		}
+		if out[i], err = f.SchedulingBarrier(x, append(slices.Clone(needed), different)...); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func pick[T any](from []T, which []int) []T {

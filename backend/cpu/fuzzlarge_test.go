@@ -1,5 +1,3 @@
-//go:build differential
-
 package cpu
 
 import (
@@ -98,13 +96,18 @@ func (g *generator) markSum(v *vertex, t dtypes.DType, bound float64) bool {
 		return true // the go backend's own
 	}
 	v.rule, v.cut = sumRule, true
-	if v.terms == 0 { // the go backend stops at some of these
+	v.emptySum()
+	return true
+}
+
+// emptySum gives a sum of nothing its zeros: the go backend stops at some of these.
+func (v *vertex) emptySum() {
+	if v.terms == 0 {
 		v.host = func([]tensor) []tensor {
 			s := v.shapes[0]
 			return []tensor{{s, dtypes.MakeAnySlice(s.DType, s.Size())}}
 		}
 	}
-	return true
 }
 
 // spread adds a broadcast of x, reduced over axes of a shape, back to the shape.
@@ -287,6 +290,7 @@ func (g *generator) dot() bool {
 		}
 		v.sum64 = build(compute.DotGeneralConfig{})
 	} else {
+		v.emptySum()
 		bound = math.Inf(1)
 	}
 	if g.shape(x).Size()*max(1, g.shape(y).Size()) > 40_000_000 {

@@ -1,5 +1,3 @@
-//go:build differential
-
 package cpu
 
 import (
@@ -278,9 +276,12 @@ func (g *generator) convert() bool {
 		if g.style == wild {
 			x = g.tamed(x, to)
 		} else if to.IsUnsigned() {
-			g.add(&vertex{name: "Abs", in: []int{x}, rule: zeroRule, build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
+			abs := &vertex{name: "Abs", in: []int{x}, rule: zeroRule, build: func(f compute.Function, in []compute.Value) ([]compute.Value, error) {
 				return single(f.Abs(in[0]))
-			}}, bound)
+			}}
+			if !g.add(abs, bound) {
+				return false // negative numbers would remain
+			}
 			x = g.last()
 		}
 	}
