@@ -1,6 +1,10 @@
 package compile
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/polargo/polar/backend/cpu/program"
+)
 
 // layout says where the elements of a node lie in the dense, row-major memory of its base: element (i0, i1, ...) is at
 // offset + Σ i_k strides[k].
@@ -10,15 +14,7 @@ type layout struct {
 }
 
 // dense is the layout of row-major memory.
-func dense(dims []int) layout {
-	strides := make([]int, len(dims))
-	next := 1
-	for i := len(dims) - 1; i >= 0; i-- {
-		strides[i] = next
-		next *= dims[i]
-	}
-	return layout{strides: strides}
-}
+func dense(dims []int) layout { return layout{strides: program.RowMajor(dims)} }
 
 // isDense says whether elements lie one after another from the start of the base, whatever the strides of axes of length 1.
 func (l layout) isDense(dims []int) bool {

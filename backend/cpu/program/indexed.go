@@ -26,7 +26,7 @@ type Window struct {
 // Batch sets how index vectors lie: indices of the given dimensions with the vectors along an axis (their number of axes: scalars),
 // and strides in the other array of the axes that are left.
 func (w *Window) Batch(indices []int, vectorAxis int, other []int) {
-	strides := rowMajor(indices)
+	strides := RowMajor(indices)
 	w.Component = 1
 	for i, d := range indices {
 		if i == vectorAxis {
@@ -68,7 +68,7 @@ func (s *Gather) Scratch(int) int { return 0 }
 
 // Run gathers, windows split over the team.
 func (s *Gather) Run(m *Machine) error {
-	strides := rowMajor(s.Dims)
+	strides := RowMajor(s.Dims)
 	batch := count(s.BatchDims)
 	per := max(1, moveElements/max(1, count(s.Sizes)))
 	m.Team.Run((batch+per-1)/per, func(_, task int) {
@@ -77,7 +77,8 @@ func (s *Gather) Run(m *Machine) error {
 			for i, x := range start {
 				at += min(max(x, 0), max(0, s.Dims[i]-s.Sizes[i])) * strides[i]
 			}
-			copyAll(m.Kernels, s.Elem, unsafe.Add(m.Memory[s.Other], other*s.Elem), unsafe.Add(m.Memory[s.Operand], at*s.Elem), s.Sizes, s.WindowStrides, strides)
+			m.Kernels.CopyStridedAt(unsafe.Add(m.Memory[s.Other], other*s.Elem), unsafe.Add(m.Memory[s.Operand], at*s.Elem), s.Elem, s.Sizes,
+				s.WindowStrides, strides)
 		})
 	})
 	return nil
@@ -96,8 +97,8 @@ func (s *Scatter) Scratch(int) int { return 0 }
 
 // Run combines, on one worker: windows may meet.
 func (s *Scatter) Run(m *Machine) error {
-	strides := rowMajor(s.Dims)
-	dims, a, b := collapseTogether(s.Sizes, strides, s.WindowStrides)
+	strides := RowMajor(s.Dims)
+	dims, a, b := joined(s.Sizes, strides, s.WindowStrides)
 	rowsDims, inner, contiguous := dims, 1, false
 	if last := len(dims) - 1; last >= 0 && a[last] == 1 && b[last] == 1 {
 		rowsDims, inner, contiguous = dims[:last], dims[last], true
@@ -127,4 +128,20 @@ func (s *Scatter) Run(m *Machine) error {
 		}
 	})
 	return nil
+}
+
+// joined drops axes of length 1 and joins those that are one axis in both layouts.
+func joined(dims, a, b []int) (outDims, outA, outB []int) {
+	for i, d := range dims {
+		if d == 1 {
+			continue
+		}
+		if last := len(outDims) - 1; last >= 0 && outA[last] == a[i]*d && outB[last] == b[i]*d {
+			outDims[last] *= d
+			outA[last], outB[last] = a[i], b[i]
+			continue
+		}
+		outDims, outA, outB = append(outDims, d), append(outA, a[i]), append(outB, b[i])
+	}
+	return outDims, outA, outB
 }

@@ -37,7 +37,7 @@ func (s *Move) Run(m *Machine) error {
 		}
 	}
 	if len(s.Dims) == 0 || count(s.Dims) < 2*moveElements {
-		copyAll(m.Kernels, s.Elem, dst, src, s.Dims, s.ToStrides, s.FromStrides)
+		m.Kernels.CopyStridedAt(dst, src, s.Elem, s.Dims, s.ToStrides, s.FromStrides)
 		return nil
 	}
 	per := max(1, s.Dims[axis]*moveElements/count(s.Dims))
@@ -46,7 +46,7 @@ func (s *Move) Run(m *Machine) error {
 		from := task * per
 		dims := append([]int(nil), s.Dims...)
 		dims[axis] = min(per, s.Dims[axis]-from)
-		copyAll(m.Kernels, s.Elem, unsafe.Add(dst, from*s.ToStrides[axis]*s.Elem), unsafe.Add(src, from*s.FromStrides[axis]*s.Elem),
+		m.Kernels.CopyStridedAt(unsafe.Add(dst, from*s.ToStrides[axis]*s.Elem), unsafe.Add(src, from*s.FromStrides[axis]*s.Elem), s.Elem,
 			dims, s.ToStrides, s.FromStrides)
 	})
 	return nil
@@ -77,7 +77,7 @@ func (s *Set) Scratch(int) int { return 0 }
 // Run fills.
 func (s *Set) Run(m *Machine) error {
 	zero := make([]int, len(s.Dims))
-	copyAll(m.Kernels, s.Elem, unsafe.Add(m.Memory[s.To], s.Offset*s.Elem), m.Memory[s.Value], s.Dims, s.Strides, zero)
+	m.Kernels.CopyStridedAt(unsafe.Add(m.Memory[s.To], s.Offset*s.Elem), m.Memory[s.Value], s.Elem, s.Dims, s.Strides, zero)
 	return nil
 }
 
@@ -100,7 +100,7 @@ func (s *Slice) Scratch(int) int { return 0 }
 
 // Run copies.
 func (s *Slice) Run(m *Machine) error {
-	whole, window := rowMajor(s.Whole), rowMajor(s.Dims)
+	whole, window := RowMajor(s.Whole), RowMajor(s.Dims)
 	offset := 0
 	for i, b := range s.Starts {
 		at := min(max(s.Index[i](m.Memory[b]), 0), s.Whole[i]-s.Dims[i])
@@ -108,14 +108,15 @@ func (s *Slice) Run(m *Machine) error {
 	}
 	operand := unsafe.Add(m.Memory[s.Operand], offset*s.Elem)
 	if s.Update {
-		copyAll(m.Kernels, s.Elem, operand, m.Memory[s.Window], s.Dims, whole, window)
+		m.Kernels.CopyStridedAt(operand, m.Memory[s.Window], s.Elem, s.Dims, whole, window)
 		return nil
 	}
-	copyAll(m.Kernels, s.Elem, m.Memory[s.Window], operand, s.Dims, window, whole)
+	m.Kernels.CopyStridedAt(m.Memory[s.Window], operand, s.Elem, s.Dims, window, whole)
 	return nil
 }
 
-func rowMajor(dims []int) []int {
+// RowMajor is the strides of a dense array.
+func RowMajor(dims []int) []int {
 	strides := make([]int, len(dims))
 	next := 1
 	for i := len(dims) - 1; i >= 0; i-- {
