@@ -77,9 +77,10 @@ func New(config string) (compute.Backend, error) {
 		return nil, fmt.Errorf("open the go backend behind polar: %w", err)
 	}
 	workers := team.New(chosen.threads)
+	memory := newPool()
 	return &Backend{
-		level: level, bf16: chosen.bf16, team: workers, engine: program.NewEngine(workers, level), pool: newPool(), checker: checker,
-		extra: nativeOps, compile: native,
+		level: level, bf16: chosen.bf16, team: workers, engine: program.NewEngine(workers, level, memory.memory), pool: memory,
+		checker: checker, extra: nativeOps, compile: native,
 	}, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/dtypes/bfloat16"
 	"github.com/gomlx/compute/shapes"
+	"github.com/polargo/polar/backend/cpu/program"
 )
 
 // TestBuffers: every dtype, in shapes with ones and zeros, goes in and comes out as the Go type that GoMLX wants.
@@ -49,7 +50,7 @@ func TestBuffers(t *testing.T) {
 			if data, err := other.Data(); err != nil || !reflect.DeepEqual(data, want) {
 				t.Errorf("%s: the copy has %v, want %v (%v)", shape, data, want, err)
 			}
-			if address := unsafe.Pointer(unsafe.SliceData(other.(*Buffer).block.data)); uintptr(address)%alignment != 0 {
+			if address := unsafe.Pointer(unsafe.SliceData(other.(*Buffer).block.data)); uintptr(address)%program.Align != 0 {
 				t.Errorf("%s: memory at %p", shape, address)
 			}
 			if s, err := other.Shape(); err != nil || !s.Equal(shape) || other.Backend() != b {
@@ -169,13 +170,13 @@ func ascending(c compute.Function, in []compute.Value) ([]compute.Value, error) 
 func TestClasses(t *testing.T) {
 	for _, n := range []int{0, 1, 63, 64, 65, 127, 128, 129, 1000, 1024, 1025, 4095, 4096, 4097, 1 << 20, 1<<20 + 1, 3<<20 - 1, 1<<33 + 1} {
 		got := class(n)
-		if got < n || got%alignment != 0 || got > max(n+n/8, n+alignment) || class(got) != got {
+		if got < n || got%program.Align != 0 || got > max(n+n/8, n+program.Align) || class(got) != got {
 			t.Errorf("class(%d) = %d, and its class %d", n, got, class(got))
 		}
 	}
 	for _, n := range []int{64, 192, 576, 4096, 5000, 1 << 20} {
-		if data := aligned(n); len(data) != n || uintptr(unsafe.Pointer(&data[0]))%alignment != 0 {
-			t.Errorf("aligned(%d) has %d bytes at %p", n, len(data), &data[0])
+		if data := program.Memory(n); len(data) != n || uintptr(unsafe.Pointer(&data[0]))%program.Align != 0 {
+			t.Errorf("Memory(%d) has %d bytes at %p", n, len(data), &data[0])
 		}
 	}
 }

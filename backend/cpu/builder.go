@@ -7,6 +7,7 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/notimplemented"
 	"github.com/gomlx/compute/shapes"
+	"github.com/polargo/polar/backend/cpu/compile"
 	"github.com/polargo/polar/backend/cpu/ir"
 )
 
@@ -111,7 +112,7 @@ func (b *Builder) Compile() (compute.Executable, error) {
 	case err == nil:
 		executable.native = run
 		return executable, nil
-	case !errors.Is(err, errUnsupported):
+	case !errors.Is(err, compile.ErrUnsupported):
 		return nil, fmt.Errorf("compile %q: %w", b.name, err)
 	case b.unshadowed != "":
 		return nil, fmt.Errorf("compile %q: %w, and the go backend has no %s", b.name, err, b.unshadowed)

@@ -14,6 +14,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/polargo/polar/backend/cpu/ir"
+	"github.com/polargo/polar/backend/cpu/program"
 )
 
 // scripted is a runner for tests.
@@ -126,8 +127,8 @@ func TestRunFails(t *testing.T) {
 	if _, err := e.Execute([]compute.Buffer{x, y}, []bool{true, false}, 0); !errors.Is(err, broken) {
 		t.Fatalf("%v", err)
 	}
-	if got := b.pool.kept - kept; got != 2*alignment { // x, given to the first output, and the second
-		t.Errorf("%d bytes came back to the pool, want %d", got, 2*alignment)
+	if got := b.pool.kept - kept; got != 2*program.Align { // x, given to the first output, and the second
+		t.Errorf("%d bytes came back to the pool, want %d", got, 2*program.Align)
 	}
 	if _, err := x.Data(); err == nil {
 		t.Error("the donated input is still there")

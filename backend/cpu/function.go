@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/compute/notimplemented"
 	"github.com/gomlx/compute/shapes"
 	"github.com/polargo/polar/backend/cpu/ir"
+	"github.com/polargo/polar/backend/cpu/program"
 )
 
 // Function implements compute.Function: it records operations in package ir's form and builds them in the go backend too.
@@ -321,7 +322,7 @@ func cloneFlat(flat any, dims []int) (any, error) {
 	if len(source) != n {
 		return nil, fmt.Errorf("Constant: shape %s wants %d bytes, got %d", shape, n, len(source))
 	}
-	kept := typed(aligned(max(n, 1)), shape)
+	kept := typed(program.Memory(max(n, 1)), shape)
 	copy(dtypes.UnsafeByteSliceFromAny(kept), source)
 	return kept, nil
 }

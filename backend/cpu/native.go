@@ -1,9 +1,6 @@
 package cpu
 
 import (
-	"errors"
-	"sync/atomic"
-
 	"github.com/gomlx/compute"
 	"github.com/polargo/polar/backend/cpu/compile"
 	"github.com/polargo/polar/backend/cpu/ir"
@@ -17,9 +14,6 @@ var nativeOps = map[compute.OpType]bool{
 	compute.OpTypeFusedScaledDotProductAttention:    true,
 	compute.OpTypeFusedScaledDotProductAttentionVJP: true,
 }
-
-// errUnsupported is wrapped by what native returns for a computation that must run on the go backend, as a whole.
-var errUnsupported = errors.New("not supported by the native compiler")
 
 // runner is a compiled computation. Its methods may be called from several goroutines at once, but for Close.
 type runner interface {
@@ -38,36 +32,25 @@ type runner interface {
 // compiler is what native is.
 type compiler = func(b *Backend, main *ir.Function) (runner, error)
 
-// native compiles a computation. Computations that it cannot compile give an error that wraps errUnsupported and says which
+// native compiles a computation. Computations that it cannot compile give an error that wraps compile.ErrUnsupported and says which
 // operation it is and why.
 func native(b *Backend, main *ir.Function) (runner, error) {
 	p, err := compile.Compile(main, compile.Options{Level: b.level, BF16: b.bf16, Foreign: b.foreign})
-	if errors.Is(err, compile.ErrUnsupported) {
-		return nil, errors.Join(errUnsupported, err)
-	}
 	if err != nil {
 		return nil, err
 	}
-	return &compiled{program: p, engine: b.engine, pool: b.pool}, nil
+	return &compiled{program: p, engine: b.engine}, nil
 }
 
 // compiled is a program on the backend's engine.
 type compiled struct {
 	program *program.Program
 	engine  *program.Engine
-	pool    *pool
-	fits    atomic.Bool // the machine had memory for the program's arena
 }
 
 func (c *compiled) Donations() []int { return c.program.Donated }
 
 func (c *compiled) Run(inputs, outputs [][]byte, _ []int) error {
-	if !c.fits.Load() {
-		if err := c.pool.reserve(int64(c.program.Arena)); err != nil {
-			return err
-		}
-		c.fits.Store(true)
-	}
 	return c.program.Run(c.engine, inputs, outputs)
 }
 

@@ -7,13 +7,12 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 	"weak"
+
+	"github.com/polargo/polar/backend/cpu/program"
 )
 
 const (
-	alignment = 64 // bytes: a cache line, and a vector of AVX-512
-
 	// The pool keeps at most keepAlways bytes, or half of what is in use where that is more.
 	keepAlways = 64 << 20
 
@@ -59,7 +58,7 @@ func watch(p weak.Pointer[pool]) {
 
 // class is the size of block that n bytes get: at most an eighth more, at least a cache line.
 func class(n int) int {
-	granule := max(alignment, 1<<max(bits.Len(uint(max(n, 1)-1))-4, 0))
+	granule := max(program.Align, 1<<max(bits.Len(uint(max(n, 1)-1))-4, 0))
 	return (max(n, 1) + granule - 1) / granule * granule
 }
 
@@ -79,7 +78,7 @@ func (p *pool) get(n int) (*block, error) {
 	if err := p.reserve(int64(size)); err != nil {
 		return nil, err
 	}
-	b := &block{data: aligned(size)}
+	b := &block{data: program.Memory(size)}
 	total := p.total
 	total.Add(int64(size))
 	runtime.AddCleanup(b, func(size int64) { total.Add(-size) }, int64(size))
@@ -151,12 +150,10 @@ func (p *pool) reserve(n int64) error {
 	return nil
 }
 
-// aligned returns n bytes that start at a multiple of the alignment.
-func aligned(n int) []byte {
-	if data := make([]byte, n); uintptr(unsafe.Pointer(unsafe.SliceData(data)))%alignment == 0 {
-		return data
+// memory returns n bytes that no pool keeps, or an error if the machine has not so much memory left.
+func (p *pool) memory(n int) ([]byte, error) {
+	if err := p.reserve(int64(n)); err != nil {
+		return nil, err
 	}
-	data := make([]byte, n+alignment)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(data)))) & (alignment - 1)
-	return data[skip : skip+n : skip+n]
+	return program.Memory(n), nil
 }

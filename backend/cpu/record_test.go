@@ -11,7 +11,9 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
+	"github.com/polargo/polar/backend/cpu/compile"
 	"github.com/polargo/polar/backend/cpu/ir"
+	"github.com/polargo/polar/backend/cpu/program"
 )
 
 // extras are all operations that can be recorded although the go backend lacks them.
@@ -137,7 +139,7 @@ func TestForeign(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				outputs[i] = aligned(n)
+				outputs[i] = program.Memory(n)
 			}
 			inputs := make([][]byte, len(node.Inputs))
 			for i, input := range node.Inputs {
@@ -221,7 +223,7 @@ func TestForeignRefuses(t *testing.T) {
 }
 
 // refuse is a native compiler that can do nothing.
-func refuse(*Backend, *ir.Function) (runner, error) { return nil, errUnsupported }
+func refuse(*Backend, *ir.Function) (runner, error) { return nil, compile.ErrUnsupported }
 
 // TestUnshadowed: with an operation that the go backend lacks, the whole-function path is refused by name.
 func TestUnshadowed(t *testing.T) {

@@ -27,15 +27,12 @@ type Options struct {
 	Foreign func(n *ir.Node) (run func(inputs, outputs [][]byte) error, err error)
 }
 
-// Compile returns the program of a recorded function. Its inputs are the function's parameters, then its captures.
+// Compile returns the program of a recorded function. Its inputs are the function's parameters, then its captures. Whatever it cannot
+// compile is an error that wraps ErrUnsupported.
 func Compile(f *ir.Function, options Options) (p *program.Program, err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			if options.Foreign != nil && f.Name != "" {
-				p, err = nil, fmt.Errorf("%w: %v", ErrUnsupported, r)
-				return
-			}
-			panic(r)
+		if r := recover(); r != nil { // a mistake of ours or a kernel's refusal
+			p, err = nil, fmt.Errorf("%w: %v", ErrUnsupported, r)
 		}
 	}()
 	g, err := convert(f)

@@ -8,7 +8,6 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/dtypes/bfloat16"
-	"github.com/gomlx/compute/shapes"
 	"github.com/polargo/polar/backend/cpu/ir"
 	"github.com/polargo/polar/backend/cpu/program"
 )
@@ -159,7 +158,7 @@ func (g *graph) single(n *ir.Node, in []*node) *node {
 	case compute.OpTypeReverse:
 		return g.view(in[0], dims, in[0].where.reversed(dims, n.Attrs.(ir.AxesAttrs).Axes))
 	case compute.OpTypeIota:
-		return g.iota(dtype, dims, n.Attrs.(ir.IotaAttrs).Axis)
+		return g.iota(n)
 	case compute.OpTypeConvertDType:
 		if in[0].dtype == dtype {
 			return in[0]
@@ -218,15 +217,10 @@ func typesOf(in []*node) []dtypes.DType {
 }
 
 // iota is a vector of the axis's indices, seen from all of the shape.
-func (g *graph) iota(dtype dtypes.DType, dims []int, axis int) *node {
+func (g *graph) iota(n *ir.Node) *node {
+	dtype, dims, axis := n.DType(), n.Dims(), n.Attrs.(ir.IotaAttrs).Axis
 	if !native(dtype) || dtype == dtypes.BFloat16 || dtype == dtypes.Bool {
-		n := &node{op: compute.OpTypeIota, dtype: dtype, dims: slices.Clone(dims), attrs: ir.IotaAttrs{Axis: axis}}
-		n.ir = &ir.Node{Op: n.op, Shapes: []shapes.Shape{shapes.Make(dtype, dims...)}, Attrs: n.attrs,
-			Replay: func(f compute.Function, _ []compute.Value) ([]compute.Value, error) {
-				v, err := f.Iota(shapes.Make(dtype, dims...), axis)
-				return []compute.Value{v}, err
-			}}
-		return g.insert(n)
+		return g.insertOther(n, nil)
 	}
 	vector := g.add(compute.OpTypeConstant, dtype, []int{dims[axis]}, ir.ConstantAttrs{Flat: counting(dtype, dims[axis])})
 	return g.broadcast(vector, dims, []int{axis})

@@ -309,12 +309,10 @@ func (b *loopBuilder) convert(n *node, row bool) {
 	case as == scalarMode:
 		b.emit(program.Instr{Code: program.Spread, Row: row, D: out, A: ref})
 	default:
-		b.emit(program.Instr{Code: program.Unary, Row: row, D: out, A: ref, F1: b.copier()})
+		b.emit(program.Instr{Code: program.Unary, Row: row, D: out, A: ref, F1: b.copyLanes})
 	}
 	b.done(n, out, row)
 }
-
-func (b *loopBuilder) copier() vector.UnaryFunc { return b.lowering.copyLanes }
 
 func (b *loopBuilder) choose(n *node, row bool) {
 	var refs [3]int

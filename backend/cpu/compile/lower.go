@@ -213,10 +213,6 @@ func (l *lowering) single(n *node) error {
 	case opCopy:
 		l.move("copy", n.dtype, n.in[0].base, n.in[0].where, l.buffer(n), 0, n.dims, dense(n.dims).strides)
 		return nil
-	case compute.OpTypeReduceSum, compute.OpTypeReduceMax, compute.OpTypeReduceMin:
-		if n.ir == nil {
-			return fmt.Errorf("%w: %s over %v", ErrUnsupported, n.op, n.in[0].dims)
-		}
 	case compute.OpTypeConcatenate:
 		l.concatenate(n)
 		return nil

@@ -30,7 +30,7 @@ func multiplied(t *testing.T, x, y *ir.Node, nodes, params []*ir.Node, inputs ..
 		in[i] = flatBytes(flat)
 	}
 	out := make([]float32, 6)
-	if err := p.Run(program.NewEngine(workers, feature.Detected()), in, [][]byte{flatBytes(out)}); err != nil {
+	if err := p.Run(program.NewEngine(workers, feature.Detected(), nil), in, [][]byte{flatBytes(out)}); err != nil {
 		t.Fatal(err)
 	}
 	return out

@@ -23,7 +23,7 @@ func (s *While) Run(m *Machine) error {
 		state[i] = m.Bytes(s.Outputs[i], 0, n)
 		copy(state[i], m.Bytes(s.State[i], 0, n))
 		var err error
-		if next[i], err = Allocate(n); err != nil {
+		if next[i], err = m.allocate(n); err != nil {
 			return err
 		}
 	}

@@ -65,12 +65,18 @@ type Engine struct {
 	Level   feature.Level
 	Kernels *vector.Kernels
 	arenas  arenas
-	profile atomic.Pointer[Profile]
+	// allocate provides memory, aligned to Align.
+	allocate func(n int) ([]byte, error)
+	profile  atomic.Pointer[Profile]
 }
 
-// NewEngine returns an engine whose steps run on the given team with kernels of a level.
-func NewEngine(t *team.Team, level feature.Level) *Engine {
-	return &Engine{Team: t, Level: level, Kernels: vector.For(level)}
+// NewEngine returns an engine whose steps run on the given team with kernels of a level. allocate provides n bytes of memory, as
+// Memory does, or an error where there is not so much; nil: Memory.
+func NewEngine(t *team.Team, level feature.Level, allocate func(n int) ([]byte, error)) *Engine {
+	if allocate == nil {
+		allocate = func(n int) ([]byte, error) { return Memory(n), nil }
+	}
+	return &Engine{Team: t, Level: level, Kernels: vector.For(level), allocate: allocate}
 }
 
 // Machine is one run of a program.
@@ -78,7 +84,6 @@ type Machine struct {
 	*Engine
 	Memory  []unsafe.Pointer // of each buffer
 	scratch unsafe.Pointer
-	bytes   int
 }
 
 // Scratch returns the step's scratch memory, 64-byte aligned.
@@ -101,12 +106,13 @@ func (p *Program) Run(e *Engine, inputs, outputs [][]byte) error {
 		return fmt.Errorf("program %s: %d inputs and %d outputs, want %d and %d", p.Name, len(inputs), len(outputs), len(p.Inputs), len(p.Outputs))
 	}
 	scratch := p.scratch(e.Team.Size())
-	arena, err := e.arenas.take(p.Arena + scratch)
+	// A line more: where nothing is needed at the end, pointers to it would leave the allocation, and the garbage collector stops at those.
+	arena, err := e.arenas.take(p.Arena+scratch+Align, e.allocate)
 	if err != nil {
 		return fmt.Errorf("program %s: %w", p.Name, err)
 	}
 	defer e.arenas.give(arena)
-	m := &Machine{Engine: e, Memory: make([]unsafe.Pointer, len(p.Buffers)), bytes: scratch}
+	m := &Machine{Engine: e, Memory: make([]unsafe.Pointer, len(p.Buffers))}
 	base := unsafe.Pointer(unsafe.SliceData(arena))
 	m.scratch = unsafe.Add(base, p.Arena)
 	for i, b := range p.Buffers {
@@ -151,14 +157,8 @@ type arenas struct {
 	free [][]byte
 }
 
-// align is the alignment of arenas and buffers in bytes: a cache line.
-const align = 64
-
-// Aligned rounds a number of bytes up to a multiple of a cache line.
-func Aligned(bytes int) int { return (bytes + align - 1) &^ (align - 1) }
-
-// take returns at least n bytes, aligned.
-func (a *arenas) take(n int) ([]byte, error) {
+// take returns at least n bytes, aligned, of its own or else by allocate.
+func (a *arenas) take(n int, allocate func(n int) ([]byte, error)) ([]byte, error) {
 	a.mu.Lock()
 	best := -1
 	for i, f := range a.free {
@@ -183,7 +183,7 @@ func (a *arenas) take(n int) ([]byte, error) {
 		a.free = append(a.free[:largest], a.free[largest+1:]...)
 	}
 	a.mu.Unlock()
-	return Allocate(n)
+	return allocate(n)
 }
 
 func (a *arenas) give(arena []byte) {

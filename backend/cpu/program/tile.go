@@ -122,7 +122,7 @@ func (t *Tile) rowsOfTile() int {
 
 // perWorker is the scratch of one worker in bytes: registers, row registers and one value for totals.
 func (t *Tile) perWorker() int {
-	return Aligned(4*t.Step)*t.Registers + Aligned(4*t.rowsOfTile())*t.RowRegisters + 2*align
+	return Aligned(4*t.Step)*t.Registers + Aligned(4*t.rowsOfTile())*t.RowRegisters + 2*Align
 }
 
 // Scratch is the registers of every worker and the partials of every task.
@@ -162,7 +162,7 @@ func (t *Tile) Run(m *Machine) error {
 	for i, f := range t.Finals {
 		out := m.Memory[f.Buffer]
 		if f.BF16 {
-			out = unsafe.Add(partials[i], 0)
+			out = partials[i]
 			f.Reduce(out, unsafe.Add(out, 4*f.Columns), tasks-1, f.Columns)
 			m.Kernels.BF16FromFloat(m.Memory[f.Buffer], out, f.Columns)
 			continue
@@ -175,23 +175,22 @@ func (t *Tile) Run(m *Machine) error {
 
 // worker is the state of one worker in a loop.
 type worker struct {
-	ptr     []unsafe.Pointer // of each ref, for the tile
-	partial []unsafe.Pointer
-	total   unsafe.Pointer
+	ptr        []unsafe.Pointer // of each ref, for the tile
+	partial    []unsafe.Pointer
+	full, rows unsafe.Pointer // registers
+	total      unsafe.Pointer
 }
 
 func (s *worker) begin(t *Tile, m *Machine, w int) {
 	s.ptr = make([]unsafe.Pointer, len(t.Refs))
 	s.partial = make([]unsafe.Pointer, len(t.Finals))
-	base := unsafe.Add(m.Scratch(), w*t.perWorker())
-	rows := unsafe.Add(base, Aligned(4*t.Step)*t.Registers)
-	s.total = unsafe.Add(rows, Aligned(4*t.rowsOfTile())*t.RowRegisters)
-	for i, r := range t.Refs {
-		switch r.Kind {
-		case Register, Strided:
-			s.ptr[i] = unsafe.Add(base, r.Slot*Aligned(4*t.Step))
-		case RowRegister, StridedRow:
-			s.ptr[i] = unsafe.Add(rows, r.Slot*Aligned(4*t.rowsOfTile()))
+	s.full = unsafe.Add(m.Scratch(), w*t.perWorker())
+	s.rows = unsafe.Add(s.full, Aligned(4*t.Step)*t.Registers)
+	s.total = unsafe.Add(s.rows, Aligned(4*t.rowsOfTile())*t.RowRegisters)
+	for i := range t.Refs {
+		switch r := &t.Refs[i]; r.Kind {
+		case Register, RowRegister:
+			s.ptr[i] = s.register(t, r)
 		case Fixed:
 			s.ptr[i] = unsafe.Add(m.Memory[r.Buffer], r.Offset*r.Elem)
 		}
@@ -216,7 +215,7 @@ func (s *worker) place(t *Tile, m *Machine, start, n, row, rows int) {
 				s.ptr[i] = p
 				continue
 			}
-			s.ptr[i] = s.register(t, m, r)
+			s.ptr[i] = s.register(t, r)
 			r.load(m.Kernels, s.ptr[i], m.Memory[r.Buffer], first, count)
 		case Partial:
 			s.ptr[i] = s.partial[r.Slot]
@@ -224,14 +223,12 @@ func (s *worker) place(t *Tile, m *Machine, start, n, row, rows int) {
 	}
 }
 
-// register is the scratch of a strided operand; begin has put the worker's scratch behind total.
-func (s *worker) register(t *Tile, m *Machine, r *Ref) unsafe.Pointer {
-	rows := unsafe.Add(s.total, -Aligned(4*t.rowsOfTile())*t.RowRegisters)
-	if r.Kind == StridedRow {
-		return unsafe.Add(rows, r.Slot*Aligned(4*t.rowsOfTile()))
+// register is the scratch of a register or of a strided operand.
+func (s *worker) register(t *Tile, r *Ref) unsafe.Pointer {
+	if r.Kind == RowRegister || r.Kind == StridedRow {
+		return unsafe.Add(s.rows, r.Slot*Aligned(4*t.rowsOfTile()))
 	}
-	base := unsafe.Add(rows, -Aligned(4*t.Step)*t.Registers)
-	return unsafe.Add(base, r.Slot*Aligned(4*t.Step))
+	return unsafe.Add(s.full, r.Slot*Aligned(4*t.Step))
 }
 
 // tile runs the instructions on n elements from start.
@@ -322,7 +319,6 @@ func (r *Ref) contiguous(base unsafe.Pointer, first, count int) (unsafe.Pointer,
 func (r *Ref) load(k *vector.Kernels, dst, base unsafe.Pointer, first, count int) {
 	last := len(r.Dims) - 1
 	inner, stride := r.Dims[last], r.Strides[last]
-	// Whole runs at a time over the last two axes, where the tile covers them.
 	for count > 0 {
 		within := first % inner
 		n := min(inner-within, count)
