@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"fmt"
 	"runtime"
 	"runtime/metrics"
 
@@ -66,17 +65,4 @@ func room() (bytes int64, ok bool) {
 		available += int64(free[0].Value.Uint64())
 	}
 	return available, true
-}
-
-// size prints a number of bytes for people.
-func size(bytes int64) string {
-	switch {
-	case bytes >= 1<<40:
-		return fmt.Sprintf("%.1f TiB", float64(bytes)/(1<<40))
-	case bytes >= 1<<30:
-		return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
-	case bytes >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
-	}
-	return fmt.Sprintf("%d bytes", bytes)
 }

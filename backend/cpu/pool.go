@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"weak"
 
+	"github.com/gomlx/compute/support/humanize"
 	"github.com/polargo/polar/backend/cpu/program"
 )
 
@@ -145,7 +146,7 @@ func (p *pool) reserve(n int64) error {
 	p.empty()
 	debug.FreeOSMemory()
 	if left, _ := room(); n > left {
-		return fmt.Errorf("out of memory: %s asked for, %s available", size(n), size(left))
+		return fmt.Errorf("out of memory: %s asked for, %s available", humanize.Bytes(n), humanize.Bytes(left))
 	}
 	return nil
 }
